@@ -1,0 +1,335 @@
+"""The command line: options and their help, one thin function a command.
+
+An option is named after the config key that it sets, and None means that it was not said. Nothing heavy is imported
+until the command line and the config have been read, so that help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+import typer.core
+import typer.main
+
+from nlptl.commands.printing import print_error
+from nlptl.commands.running import run_command
+from nlptl.config import (
+    EvaluateConfig,
+    ExtractConfig,
+    FinetuneConfig,
+    ImportConfig,
+    PredictConfig,
+    PretrainConfig,
+    QuickstartConfig,
+    RunConfig,
+)
+from nlptl.errors import UsageError
+from nlptl.version import __version__
+
+SEVERAL_VALUES = ("text", "validation_text", "lm_text")
+
+
+def _option(help: str, *names: str, **settings: Any) -> Any:
+    """An option of one command."""
+    return typer.Option(*names, help=help, **settings)
+
+
+def _common(help: str, *names: str, **settings: Any) -> Any:
+    """An option in the panel of those that every command takes."""
+    return typer.Option(*names, help=help, rich_help_panel="Common options", **settings)
+
+
+# Options of more than one command.
+ConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="YAML file with a whole run; options win.")
+]
+Model = Annotated[str | None, _option("A run, a model folder, a name or a Hub id.", metavar="MODEL")]
+Data = Annotated[str | None, _option("Labelled file or folder, 'sample', or a Hub data set.", metavar="DATA")]
+TextColumn = Annotated[str | None, _option("Column of the texts.", metavar="NAME")]
+PairColumn = Annotated[str | None, _option("Column of the second text of a pair.", metavar="NAME")]
+LabelColumn = Annotated[str | None, _option("Column of the labels.", metavar="NAME")]
+Paths = list[str] | None
+Epochs = Annotated[int | None, _option("Passes over the training data.")]
+LearningRate = Annotated[float | None, _option("Highest rate, of the topmost layer group.")]
+Resume = Annotated[bool, _common("Go on from the last checkpoint in --output.", "--resume")]
+
+app = typer.Typer(
+    help="Transfer learning for text classification.\n\nThe shortest way in: nlptl quickstart",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # its tables cut long option names at 80 columns
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+models = typer.Typer(no_args_is_help=True, help="Bring in the checkpoints of other systems.")
+app.add_typer(models, name="models")
+
+
+def main() -> int:
+    """Run this process's command line.
+
+    Returns:
+        The exit code: 0 done, 1 failed after it began, 2 bad usage, config, data or model, 130 interrupted.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is to be interrupted
+    words = sys.argv[1:]
+    try:
+        code = typer.main.get_command(app).main(words, prog_name="nlptl", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has had enough (`| head`); what is still buffered has to go somewhere at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        return print_error(error, debug="--debug" in words)
+    return code if isinstance(code, int) else 0
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose `--text` takes all words up to the next option, for a shell writes a glob out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        several = {name for option in self.params if option.name in SEVERAL_VALUES for name in option.opts}
+        return super().parse_args(ctx, _repeated(args, several))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Help in sections: arguments, the command's own options, the common ones."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            title = (
+                getattr(parameter, "rich_help_panel", None) or f"{parameter.param_type_name.capitalize()}s"
+            )
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _repeated(words: Sequence[str], several: set[str]) -> list[str]:
+    """`--text a b` as `--text a --text b`."""
+    repeated: list[str] = []
+    option, before = None, ""
+    for word in words:
+        if word.startswith("-"):
+            option = word if word in several else None
+        elif option is not None and before != option:
+            if word.endswith((".yaml", ".yml")):
+                raise UsageError(f"{word!r} is among the texts", option, "a config stands before all options")
+            repeated.append(option)
+        repeated.append(word)
+        before = word
+    return repeated
+
+
+def _command(
+    group: typer.Typer, name: str, example: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command, the common options in the place of its `**common`."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True)
+        common = inspect.signature(_common_options, eval_str=True).parameters.values()
+        named = [
+            parameter for parameter in own.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        function.__signature__ = own.replace(parameters=[*named, *common])  # type: ignore[attr-defined]
+        return group.command(name, cls=Command, epilog=f"Example: {example}")(function)
+
+    return register
+
+
+def _common_options(
+    output: Annotated[Path | None, _common("Folder or file for the results.", "--output", "-o")] = None,
+    force: Annotated[bool, _common("Replace what a former run wrote.", "--force")] = False,
+    seed: Annotated[int | None, _common("Of all that is drawn at random (0).")] = None,
+    device: Annotated[str | None, _common("auto, cpu, cuda, cuda:N or mps.")] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"] | None, _common("Of the arithmetic.")
+    ] = None,
+    batch_size: Annotated[int | None, _common("Documents, or rows of language-model text.")] = None,
+    max_length: Annotated[int | None, _common("Tokens kept of a document.")] = None,
+    assignments: Annotated[
+        list[str] | None, _common("Set any key of the config; repeatable.", "--set", metavar="KEY=VALUE")
+    ] = None,
+    dry_run: Annotated[bool, _common("Check everything, say the plan, stop.", "--dry-run")] = False,
+    offline: Annotated[bool | None, _common("Never open a connection.", "--offline")] = None,
+    as_json: Annotated[bool, _common("Print one JSON object.", "--json")] = False,
+    verbose: Annotated[bool, _common("Let the libraries talk.", "--verbose", "-v")] = False,
+    quiet: Annotated[bool, _common("No progress, no notes.", "--quiet", "-q")] = False,
+    debug: Annotated[bool, _common("Show the traceback of an error.", "--debug")] = False,
+) -> None:
+    """What every command takes."""
+
+
+def _run(context: typer.Context, schema: type[RunConfig], command: str, needs: Sequence[str]) -> None:
+    example = (context.command.epilog or "").removeprefix("Example: ")
+    run_command(schema, command, context.params, needs, f"for example {example}")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"nlptl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_the_command(
+    version: Annotated[
+        bool, _option("Print the version.", "--version", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@_command(app, "pretrain", "nlptl pretrain --family ulmfit --text corpus.txt -o runs/lm")
+def pretrain(
+    context: typer.Context,
+    config: ConfigFile = None,
+    family: Annotated[str | None, _option("Start a new model of this family.", metavar="NAME")] = None,
+    model: Annotated[str | None, _option("Or go on with this language model.", metavar="MODEL")] = None,
+    text: Annotated[Paths, _option("Text files, data, folders.", metavar="PATH...")] = None,
+    validation_text: Annotated[Paths, _option("Held-out text; else a twentieth.", metavar="PATH...")] = None,
+    text_column: TextColumn = None,
+    size: Annotated[str | None, _option("A named size of the family.", metavar="NAME")] = None,
+    vocab_size: Annotated[int | None, _option("Tokens of a new tokenizer.")] = None,
+    epochs: Epochs = None,
+    max_steps: Annotated[int | None, _option("Stop after so many steps.")] = None,
+    learning_rate: LearningRate = None,
+    bptt: Annotated[int | None, _option("Tokens of a window.")] = None,
+    backward: Annotated[bool | None, _option("Read texts from their end (ULMFiT).", "--backward")] = None,
+    resume: Resume = False,
+    **common: Any,
+) -> None:
+    """Train a language model on text, or go on with one."""
+    _run(context, PretrainConfig, "nlptl.commands.pretrain:pretrain", ["text", "output"])
+
+
+@_command(app, "finetune", "nlptl finetune --model ulmfit-mini --data sample -o runs/first")
+def finetune(
+    context: typer.Context,
+    config: ConfigFile = None,
+    model: Model = None,
+    data: Data = None,
+    validation: Annotated[str | None, _option("Else a tenth of the training data.", metavar="DATA")] = None,
+    test: Annotated[str | None, _option("Measured once, at the end.", metavar="DATA")] = None,
+    text_column: TextColumn = None,
+    text_pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    limit: Annotated[int | None, _option("Train on so many rows, balanced by class.")] = None,
+    strategy: Annotated[
+        Literal["fine-tune", "freeze"] | None, _option("Whether the encoder learns too.")
+    ] = None,
+    head: Annotated[
+        Literal["logistic", "mlp", "bilstm-attention"] | None, _option("What 'freeze' trains.")
+    ] = None,
+    lm_text: Annotated[Paths, _option("Unlabelled text of the task.", metavar="PATH...")] = None,
+    lm_tuning: Annotated[
+        bool | None, _option("Tune the language model first.", "--lm-tuning/--no-lm-tuning")
+    ] = None,
+    backward_model: Annotated[
+        str | None, _option("A backward one beside it (ULMFiT).", metavar="MODEL")
+    ] = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    discriminative_decay: Annotated[float | None, _option("Rate ratio of neighbouring layer groups.")] = None,
+    gradual_unfreezing: Annotated[
+        bool | None, _option("One more group an epoch.", "--gradual-unfreezing/--no-gradual-unfreezing")
+    ] = None,
+    schedule: Annotated[
+        Literal["slanted-triangular", "linear", "cosine", "inverse-square-root", "constant"] | None,
+        _option("How the rate moves."),
+    ] = None,
+    lm_weight: Annotated[float | None, _option("Share of a language-model loss (GPT).")] = None,
+    class_weight: Annotated[Literal["none", "balanced"] | None, _option("Weight of each class.")] = None,
+    early_stopping: Annotated[int | None, _option("Epochs without a gain; 0 for never.")] = None,
+    resume: Resume = False,
+    **common: Any,
+) -> None:
+    """Make a classifier from a language model and labelled texts."""
+    _run(context, FinetuneConfig, "nlptl.commands.finetune:finetune", ["model", "data", "output"])
+
+
+@_command(app, "extract-features", "nlptl extract-features --model runs/lm --data a.csv -o a.parquet")
+def extract_features(
+    context: typer.Context,
+    model: Model = None,
+    data: Annotated[
+        str | None, _option("Texts, labelled or not; - for standard input.", metavar="DATA")
+    ] = None,
+    text_column: TextColumn = None,
+    text_pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    level: Annotated[Literal["text", "token"] | None, _option("A vector for each of these.")] = None,
+    pooling: Annotated[
+        Literal["mean", "max", "last", "concat"] | None, _option("From tokens to a text.")
+    ] = None,
+    layers: Annotated[str | None, _option("last, mix, all, or numbers such as 0,2.")] = None,
+    pretokenized: Annotated[bool | None, _option("Split on white space only.", "--pretokenized")] = None,
+    **common: Any,
+) -> None:
+    """Write a model's vectors of texts or tokens to a file (.parquet, .npy, .safetensors, .hdf5)."""
+    _run(
+        context,
+        ExtractConfig,
+        "nlptl.commands.extract_features:extract_features",
+        ["model", "data", "output"],
+    )
+
+
+@_command(app, "evaluate", "nlptl evaluate --model runs/first --data test.csv -o runs/first-test")
+def evaluate(
+    context: typer.Context,
+    model: Model = None,
+    data: Data = None,
+    text_column: TextColumn = None,
+    text_pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    compare: Annotated[str | None, _option("A second run, on the same rows.", metavar="MODEL")] = None,
+    min_accuracy: Annotated[float | None, _option("Exit with 1 below this.")] = None,
+    unknown_labels: Annotated[Literal["error", "skip"] | None, _option("Labels the model lacks.")] = None,
+    **common: Any,
+) -> None:
+    """Measure a classifier on labelled texts, with intervals."""
+    _run(context, EvaluateConfig, "nlptl.commands.evaluate:evaluate", ["model", "data"])
+
+
+@_command(app, "predict", "nlptl predict --model runs/first reviews.csv --probabilities")
+def predict(
+    context: typer.Context,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="Texts; - for standard input.")] = None,
+    model: Model = None,
+    text_column: TextColumn = None,
+    text_pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    format: Annotated[Literal["jsonl", "csv"] | None, _option("Of the rows.")] = None,
+    probabilities: Annotated[bool | None, _option("Of every label.", "--probabilities")] = None,
+    **common: Any,
+) -> None:
+    """Label texts, one line each, in order."""
+    _run(context, PredictConfig, "nlptl.commands.predict:predict", ["model", "data"])
+
+
+@_command(models, "import", "nlptl models import --from fastai --weights w.pth --vocab i.pkl -o lm")
+def import_checkpoint(
+    context: typer.Context,
+    source: Annotated[Literal["fastai"] | None, _option("Who wrote the checkpoint.", "--from")] = None,
+    weights: Annotated[Path | None, _option("Its weights.")] = None,
+    vocab: Annotated[Path | None, _option("Its tokens, as .pkl or .json.")] = None,
+    backward_weights: Annotated[Path | None, _option("Weights of the backward model.")] = None,
+    **common: Any,
+) -> None:
+    """Turn the checkpoint of another system into a model folder."""
+    _run(context, ImportConfig, "nlptl.commands.models:import_checkpoint", ["source", "weights", "output"])
+
+
+@_command(app, "quickstart", "nlptl quickstart")
+def quickstart(context: typer.Context, **common: Any) -> None:
+    """The whole way in two minutes, offline, on what ships with the package."""
+    _run(context, QuickstartConfig, "nlptl.commands.quickstart:quickstart", [])

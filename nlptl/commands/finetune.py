@@ -1,0 +1,323 @@
+"""`nlptl finetune`: language model -> tuned on the task's text -> classifier -> measured."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+import nlptl.commands.run_folder as run_folder
+from nlptl.commands.forecast import finetuning_forecast
+from nlptl.commands.invocation import Invocation
+from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
+from nlptl.commands.model_card import classifier_card
+from nlptl.commands.prediction import load_classifier, measured
+from nlptl.config import FinetuneConfig, with_recipe
+from nlptl.data.cache import cache_folder
+from nlptl.data.datasets import Columns, Task, encode_labels, load_task
+from nlptl.data.encoding import EncodedRows, encode_rows
+from nlptl.data.lm_text import find_lm_text
+from nlptl.errors import ConfigError, ModelError, UsageError
+from nlptl.families import Family
+from nlptl.pretrained.models import ModelFolder, find_model
+from nlptl.strategies.examples import Examples
+from nlptl.strategies.finetune import balanced_weights, fine_tune
+from nlptl.strategies.freeze import document_features, fit_logistic, fit_mlp
+from nlptl.training.checkpoints import written_whole
+from nlptl.training.precision import inference_precision, resolve_device, training_precision
+from nlptl.training.trainers import TrainingPlan, TrainingResult, peak_memory_mb
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much the classifier's stage did, for the report."""
+
+    epochs: float
+    seconds: float
+    examples: float
+    tokens: int
+    peak_memory_mb: float
+
+
+def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
+    """Make a classifier from a language model and labelled texts, and measure it."""
+    sources = _language_models(config)
+    family = sources[0].family
+    config = _with_recipes(config, family)
+    task = load_task(
+        _required(config.data, "--data"),
+        validation=config.validation,
+        test=config.test,
+        columns=Columns(config.text_column, config.text_pair_column, config.label_column),
+        limit=config.limit,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+        offline=config.offline,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(sources[0].path)
+    if invocation.dry_run:
+        return finetuning_forecast(config, family, sources, task, tokenizer)
+
+    folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
+    run_folder.write_config(folder, config)
+    notes = list(task.notes)
+    for note in notes:
+        invocation.reporter.note(note)
+    language_models = [
+        _tuned(name, source, config, family, task, folder, invocation)
+        for name, source in zip(("lm", "backward-lm"), sources, strict=False)
+    ]
+    train = _examples(task.train, task, tokenizer, config.max_length, "training texts", notes, invocation)
+    validation = _examples(task.validation, task, tokenizer, config.max_length, "validation texts", notes, invocation)
+
+    set_seed(config.seed)
+    classifier = family.build_classifier(language_models, _architecture(config), _label_config(task))
+    invocation.reporter.note(
+        f"{family.name} classifier: {classifier.num_parameters():,} parameters, {len(train):,} training and "
+        f"{len(validation):,} validation texts, {len(task.label_names)} classes"
+    )
+    strategy = _fine_tuned if config.strategy == "fine-tune" else _on_frozen_features
+    work = strategy(classifier, tokenizer, train, validation, config, language_models, folder, invocation)
+
+    final = load_classifier(str(folder / "model"), config)
+    parts = {"validation": task.validation, "test": task.test}
+    figures = {name: _measured(final, rows, task, invocation) for name, rows in parts.items()}
+    report = {
+        "output": str(folder),
+        "model": str(folder / "model"),
+        "family": family.name,
+        "strategy": config.strategy,
+        "labels": task.label_names,
+        "train_examples": len(train),
+        "epochs": work.epochs,
+        "seconds": round(work.seconds, 2),
+        "examples_per_second": round(work.examples / max(work.seconds, 1e-9), 1),
+        "tokens_per_second": round(work.tokens / max(work.seconds, 1e-9), 1),
+        "peak_memory_mb": round(work.peak_memory_mb, 1),
+        **figures,
+    }
+    run_folder.write_text(folder / "README.md", classifier_card(config, report, notes))
+    run_folder.write_json(folder / "metrics.json", report)
+    return report
+
+
+def _required(value: str | None, option: str) -> str:
+    if value is None:
+        raise UsageError(f"{option} is missing", "nlptl finetune", f"for example {option} reviews.csv")
+    return value
+
+
+def _language_models(config: FinetuneConfig) -> list[ModelFolder]:
+    """The language model, and the backward one where it is named; both looked at before anything is loaded."""
+    if config.model is None:
+        raise UsageError("--model is missing", "nlptl finetune", "name a language model that `nlptl pretrain` wrote")
+    sources = [find_model(config.model, offline=config.offline)]
+    if config.backward_model is not None:
+        sources.append(find_model(config.backward_model, offline=config.offline))
+    names = (config.model, config.backward_model)
+    for name, source in zip(names, sources, strict=False):
+        if not source.is_language_model:
+            raise ModelError("a classifier where a language model is due", name, "name what `nlptl pretrain` wrote")
+        if not source.has_tokenizer:
+            raise ModelError("a language model without a tokenizer", name, "import it again with its vocabulary")
+    if len({source.family.name for source in sources}) > 1:
+        raise ConfigError("the two language models are of different families", "--backward-model", "use one family")
+    return sources
+
+
+def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:
+    if config.strategy == "freeze":
+        config = with_recipe(config, family.recipes["freeze"])
+    config = with_recipe(config, family.recipes["finetune"])
+    return config.model_copy(update={"lm": with_recipe(config.lm, family.recipes["tune"])})
+
+
+def _architecture(config: FinetuneConfig) -> dict[str, Any]:
+    """Keys of the model's config for this strategy: a frozen body gets the head asked for."""
+    if config.strategy == "fine-tune":
+        return config.architecture
+    head = "linear" if config.head == "logistic" else "blocks"
+    return {**config.architecture, "head": head}
+
+
+def _label_config(task: Task) -> dict[str, Any]:
+    several = "multi_label_classification" if task.multi_label else "single_label_classification"
+    return {
+        "id2label": dict(enumerate(task.label_names)),
+        "label2id": {name: number for number, name in enumerate(task.label_names)},
+        "problem_type": several,
+    }
+
+
+def _tuned(
+    name: str,
+    source: ModelFolder,
+    config: FinetuneConfig,
+    family: Family,
+    task: Task,
+    folder: Path,
+    invocation: Invocation,
+) -> Path:
+    """The language model tuned on the task's text, or as it is where the run does without."""
+    if not config.lm_tuning:
+        return source.path
+    place = folder / name
+    if run_folder.is_finished(place):
+        return place / "model"
+    place.mkdir(exist_ok=True)
+    columns = Columns(text=config.text_column)
+    texts = [text for row in task.train for text in (row["text"], row.get("text_pair")) if text]
+    text = find_lm_text(config.lm_text, columns, at_hand=texts, offline=config.offline)
+    tokenizer = AutoTokenizer.from_pretrained(source.path)
+    set_seed(config.seed)
+    model = family.load_language_model(source.path, config.lm.architecture)
+    corpora = tokenised(text, None, tokenizer, invocation)
+    stage = "backward language model" if name.startswith("backward") else "language model"
+    result, figures = train_stage(
+        stage, place, family, model, tokenizer, corpora, config.lm, config, invocation, new=False
+    )
+    run_folder.write_json(
+        place / "metrics.json",
+        {"steps": result.steps, "seconds": round(result.seconds, 2), "validation": split_figures(figures)},
+    )
+    return place / "model"
+
+
+def _examples(
+    rows: Dataset,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    what: str,
+    notes: list[str],
+    invocation: Invocation,
+) -> Examples:
+    encoded = encode_rows(rows, tokenizer, max_length)
+    note = encoded.note(what)
+    if note is not None:
+        notes.append(note)
+        invocation.reporter.note(note)
+    labelled, _ = encode_labels(rows, task.label_names)
+    return Examples(list(encoded.encodings), np.asarray(labelled["label_id"]))
+
+
+def _fine_tuned(
+    classifier: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Examples,
+    validation: Examples,
+    config: FinetuneConfig,
+    language_models: list[Path],
+    folder: Path,
+    invocation: Invocation,
+) -> Work:
+    device = resolve_device(config.device)
+    assert config.epochs and config.learning_rate and config.discriminative_decay and config.schedule
+    assert config.optimizer.betas and config.batch_size
+    plan = TrainingPlan(
+        stage="classifier",
+        output=folder,
+        epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        discriminative_decay=config.discriminative_decay,
+        schedule=config.schedule,
+        betas=config.optimizer.betas,
+        weight_decay=config.optimizer.weight_decay or 0.0,
+        gradient_clip=config.optimizer.gradient_clip or 0.0,
+        device=device,
+        precision=training_precision(config.precision, device),
+        seed=config.seed,
+        early_stopping=config.early_stopping,
+        checkpoint_minutes=config.checkpoint_minutes,
+        log_steps=config.log_steps,
+        tracker=config.tracker,
+    )
+
+    def save(path: Path) -> None:
+        classifier.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+
+    result: TrainingResult = fine_tune(
+        classifier,
+        train,
+        validation,
+        plan,
+        batch_size=config.batch_size,
+        gradual_unfreezing=bool(config.gradual_unfreezing),
+        class_weights=_class_weights(config, train, classifier, device),
+        save=save,
+        reporter=invocation.reporter,
+        resume=invocation.resume,
+    )
+    return Work(result.epochs, result.seconds, result.epochs * len(train), result.tokens, result.peak_memory_mb)
+
+
+def _on_frozen_features(
+    classifier: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Examples,
+    validation: Examples,
+    config: FinetuneConfig,
+    language_models: list[Path],
+    folder: Path,
+    invocation: Invocation,
+) -> Work:
+    import time
+
+    began = time.monotonic()
+    device = resolve_device(config.device)
+    classifier.to(device)
+    precision = inference_precision(config.precision, device)
+    parts = []
+    for examples in (train, validation):
+        name = _features_name(language_models, classifier, examples, precision)
+        cached = cache_folder("features") / f"{name}.npz"
+        features = document_features(classifier, examples, precision, cached, invocation.reporter)
+        parts.append((features, examples.labels.astype(np.int64)))
+    if config.head == "logistic":
+        chosen = fit_logistic(
+            classifier, parts[0], parts[1], balanced=config.class_weight == "balanced", seed=config.seed
+        )
+    else:
+        weights = _class_weights(config, train, classifier, device)
+        chosen = fit_mlp(classifier, parts[0], parts[1], class_weights=weights, seed=config.seed)
+    said = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in chosen.items())
+    invocation.reporter.note(f"chosen on the validation texts: {said}")
+    with written_whole(folder / "model") as path:
+        classifier.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    tokens = sum(train.lengths)
+    return Work(1.0, time.monotonic() - began, len(train), tokens, peak_memory_mb(device))
+
+
+def _features_name(
+    language_models: list[Path], classifier: PreTrainedModel, examples: Examples, precision: str
+) -> str:
+    """Of all that decides the features: the body's weights, how it pools, the ids, the precision."""
+    digest = hashlib.sha256(precision.encode())
+    for path in language_models:
+        digest.update((path / "model.safetensors").read_bytes())
+    config = classifier.config.to_dict()
+    digest.update(repr(sorted((k, v) for k, v in config.items() if isinstance(v, (int, float, str)))).encode())
+    for encoding in examples.encodings:
+        digest.update(np.ascontiguousarray(encoding["input_ids"]).tobytes() + b"|")
+    return digest.hexdigest()[:32]
+
+
+def _class_weights(config: FinetuneConfig, train: Examples, classifier: PreTrainedModel, device: Any) -> Any:
+    if config.class_weight == "none":
+        return None
+    return balanced_weights(train.labels.astype(np.int64), classifier.config.num_labels).to(device)
+
+
+def _measured(final: Any, rows: Dataset | None, task: Task, invocation: Invocation) -> dict[str, Any] | None:
+    if rows is None:
+        return None
+    labelled, _ = encode_labels(rows, task.label_names)
+    encoded: EncodedRows = final.encode(labelled)
+    return measured(final, labelled, encoded, invocation.reporter)[0]

@@ -1,0 +1,195 @@
+"""Training a language model on text, as `pretrain` does it and `finetune` before its classifier."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from nlptl.commands.invocation import Invocation
+from nlptl.commands.run_folder import write_json
+from nlptl.config import OptimizerConfig
+from nlptl.data.cache import cache_folder
+from nlptl.data.corpora import TokenCorpus, split_held_out, tokenise_corpus, training_windows, validation_windows
+from nlptl.data.lm_text import LmText
+from nlptl.errors import DataError
+from nlptl.families import Family
+from nlptl.training.language_modeling import HeldOut, language_model_figures, train_language_model
+from nlptl.training.precision import resolve_device, training_precision
+from nlptl.training.trainers import TrainingPlan, TrainingResult
+
+HELD_OUT_TOKENS = 200_000
+
+
+class StageConfig(Protocol):
+    """What the stage reads of a run's config; every None has been filled in by the family's recipe."""
+
+    epochs: int
+    learning_rate: float
+    discriminative_decay: float
+    schedule: str
+    batch_size: int
+    bptt: int
+    sampled_softmax: int
+    optimizer: OptimizerConfig
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Tokenised text to train on and to measure with."""
+
+    train: TokenCorpus
+    held_out: TokenCorpus
+
+
+def tokenised(
+    text: LmText, held_out: LmText | None, tokenizer: PreTrainedTokenizerBase, invocation: Invocation
+) -> Corpora:
+    """Tokenise the text, or open what a former run with the same text and tokenizer left in the cache.
+
+    Without held-out text a twentieth of the texts is kept apart.
+
+    Raises:
+        DataError: there is no text.
+    """
+    key = _tokenizer_hash(tokenizer)
+    if held_out is None:
+        parts: list[tuple[str, LmText, Iterable[str]]] = [
+            ("train", text, split_held_out(text, held_out=False)),
+            ("held-out", text, split_held_out(text, held_out=True)),
+        ]
+    else:
+        parts = [("whole", text, text), ("whole", held_out, held_out)]
+    corpora = []
+    for kind, source, texts in parts:
+        name = hashlib.sha256(f"{kind} {source.fingerprint()} {key}".encode()).hexdigest()[:24]
+        folder = cache_folder("corpora") / name
+        corpora.append(_tokenise(texts, tokenizer, folder, invocation))
+    return Corpora(*corpora)
+
+
+def train_stage(
+    stage: str,
+    folder: Path,
+    family: Family,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpora: Corpora,
+    config: StageConfig,
+    run: Any,
+    invocation: Invocation,
+    *,
+    new: bool,
+) -> tuple[TrainingResult, dict[str, float]]:
+    """Train `model` on the corpora; the best by held-out loss is in `folder / "model"` afterwards.
+
+    Args:
+        config: of the stage; `run`: of the whole run (seed, device, precision, checkpoints, log).
+        new: the model has not been trained before.
+
+    Returns:
+        What the training took, and the held-out figures of the model that was kept.
+    """
+    device = resolve_device(run.device)
+    backward = getattr(model.config, "direction", "forward") == "backward"
+    windows = training_windows(corpora.train, config.batch_size, config.bptt, backward)
+    measured = validation_windows(corpora.held_out, config.batch_size, config.bptt, backward, HELD_OUT_TOKENS)
+    held_out = HeldOut(measured, corpora.held_out.characters, len(corpora.held_out.ids))
+    counts = torch.from_numpy(corpora.train.counts(model.config.vocab_size))
+    if new:
+        family.prepare_new(model, counts)
+    collate = family.window_collate(model.config)
+    assert config.optimizer.betas is not None
+    plan = TrainingPlan(
+        stage=stage,
+        output=folder,
+        epochs=config.epochs,
+        max_steps=getattr(config, "max_steps", None),
+        learning_rate=config.learning_rate,
+        discriminative_decay=config.discriminative_decay,
+        schedule=config.schedule,
+        betas=config.optimizer.betas,
+        weight_decay=config.optimizer.weight_decay or 0.0,
+        gradient_clip=config.optimizer.gradient_clip or 0.0,
+        device=device,
+        precision=training_precision(run.precision, device),
+        seed=run.seed,
+        checkpoint_minutes=run.checkpoint_minutes,
+        log_steps=run.log_steps,
+        evaluate_steps=getattr(config, "evaluate_steps", 0),
+        tracker=run.tracker,
+    )
+
+    def save(path: Path) -> None:
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+
+    result = train_language_model(
+        model,
+        windows,
+        held_out,
+        plan,
+        collate=collate,
+        save=save,
+        reporter=invocation.reporter,
+        resume=invocation.resume,
+        counts=counts,
+        candidates=config.sampled_softmax,
+    )
+    best = type(model).from_pretrained(folder / "model")
+    return result, language_model_figures(best, held_out, collate, device)
+
+
+def remember_text(folder: Path, text: LmText, resume: bool) -> None:
+    """Note which text a run reads, and refuse to go on with another.
+
+    Raises:
+        DataError: the text has changed since the run began.
+    """
+    file, print_now = folder / "corpus.json", text.fingerprint()
+    if resume and file.is_file():
+        if json.loads(file.read_text(encoding="utf-8"))["fingerprint"] != print_now:
+            raise DataError("its text has changed since the run began", str(folder), "start afresh with --force")
+        return
+    write_json(file, {"fingerprint": print_now})
+
+
+def _tokenise(
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, folder: Path, invocation: Invocation
+) -> TokenCorpus:
+    reporter = invocation.reporter
+    reporter.start("tokenising", None)
+
+    def encode(batch: list[str]) -> list[list[int]]:
+        return tokenizer(batch, return_attention_mask=False, verbose=False)["input_ids"]
+
+    def say(count: int, characters: int) -> None:
+        reporter.advance(count, f"{count:,} texts, {characters / 1e6:.0f} million characters")
+
+    try:
+        return tokenise_corpus(texts, encode, len(tokenizer), folder, say)
+    finally:
+        reporter.finish()
+
+
+def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Of all that decides which ids a text gets."""
+    import tempfile
+
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        for file in sorted(Path(folder).iterdir()):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def split_figures(figures: Mapping[str, float]) -> dict[str, float]:
+    """The held-out figures as CONTRACT names them."""
+    return {key: figures[key] for key in ("tokens", "loss", "perplexity", "bits_per_character")}

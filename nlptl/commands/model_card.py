@@ -1,0 +1,95 @@
+"""The model card (README.md) of a run: what was trained on what, how well it does, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nlptl.commands.run_folder import command_line
+from nlptl.config import PretrainConfig, RunConfig
+from nlptl.training.trainers import TrainingResult
+from nlptl.version import __version__
+
+
+def language_model_card(config: PretrainConfig, report: Mapping[str, Any], result: TrainingResult) -> str:
+    """Card of a language model, with its held-out curve."""
+    figures = report["validation"]
+    rows = [
+        ("parameters", f"{report['parameters']:,}"),
+        ("vocabulary", f"{report['vocabulary']:,}"),
+        ("tokens of training text", f"{report['train_tokens']:,}"),
+        ("tokens seen", f"{result.tokens:,}"),
+        ("steps", f"{result.steps:,} (best: {result.best_step:,})"),
+        ("time", f"{result.seconds:.0f} s, {report['tokens_per_second']:,.0f} tokens/s"),
+        ("held-out loss", f"{figures['loss']:.4f} nats a token (perplexity {figures['perplexity']:.1f})"),
+        ("held-out bits per character", f"{figures['bits_per_character']:.4f}"),
+    ]
+    curve = [(f"{point['tokens_seen']:,.0f}", f"{point['bits_per_character']:.4f}") for point in _curve(result)]
+    return "\n".join(
+        [
+            *_front_matter(["text-generation", str(report["family"])]),
+            f"# {report['family']} language model",
+            "",
+            _table(("", ""), rows),
+            "Held-out bits per character against tokens seen:",
+            "",
+            _table(("tokens seen", "bits per character"), curve),
+            *_how_made(config),
+        ]
+    )
+
+
+def classifier_card(config: RunConfig, report: Mapping[str, Any], notes: Sequence[str]) -> str:
+    """Card of a classifier, with its figures and what was noticed in the data."""
+    parts = [(name, report[name]) for name in ("validation", "test") if report.get(name)]
+    rows = [
+        (
+            name,
+            f"{figures['examples']:,}",
+            f"{figures['accuracy']:.4f} ({figures['accuracy_interval'][0]:.4f} to {figures['accuracy_interval'][1]:.4f})",
+            f"{figures['macro_f1']:.4f}",
+            f"{figures['log_loss']:.4f}",
+        )
+        for name, figures in parts
+    ]
+    labels = ", ".join(f"`{label}`" for label in report["labels"][:50])
+    return "\n".join(
+        [
+            *_front_matter(["text-classification", str(report["family"])]),
+            f"# {report['family']} text classifier ({report['strategy']})",
+            "",
+            f"Labels: {labels}. Trained on {report['train_examples']:,} texts in {report['seconds']:.0f} s.",
+            "",
+            _table(("data", "examples", "accuracy (95 % interval)", "macro-F1", "log loss"), rows),
+            *(["What was noticed in the data:", "", *(f"- {note}" for note in notes), ""] if notes else []),
+            "```python",
+            "import nlptl, transformers",
+            f'classify = transformers.pipeline("text-classification", "{report["model"]}")',
+            "```",
+            "",
+            *_how_made(config),
+        ]
+    )
+
+
+def _curve(result: TrainingResult) -> list[dict[str, float]]:
+    return [point for point in result.history if "bits_per_character" in point]
+
+
+def _front_matter(tags: Sequence[str]) -> list[str]:
+    return ["---", "library_name: transformers", "tags:", *(f"- {tag}" for tag in ("nlptl", *tags)), "---", ""]
+
+
+def _how_made(config: RunConfig) -> list[str]:
+    import torch
+    import transformers
+
+    versions = f"nlptl {__version__}, torch {torch.__version__}, transformers {transformers.__version__}"
+    return ["Made by", "", "```", command_line(), "```", "", f"with {versions}; the whole config is in config.yaml.", ""]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+

@@ -1,0 +1,106 @@
+"""`nlptl predict`: texts in, a label and its probability out, a line each, in order and in constant memory."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlptl.commands.invocation import Invocation
+from nlptl.commands.prediction import Classifier, load_classifier
+from nlptl.config import PredictConfig
+from nlptl.data.datasets import Columns, iterate_rows
+from nlptl.data.lines import stdin_rows
+from nlptl.errors import RunFailed, UsageError
+
+WriteRow = Callable[[NDArray[np.float32]], None]
+
+
+def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
+    """Write a prediction for every row and report how many."""
+    if config.model is None:
+        raise UsageError("--model is missing", "nlptl predict", "for example --model runs/first reviews.csv")
+    if config.data is None:
+        raise UsageError("nothing to predict", "nlptl predict", "name a data file, or - for standard input")
+    columns = Columns(config.text_column, config.text_pair_column, config.label_column)
+    rows: Iterator[Mapping[str, Any]] = (
+        stdin_rows() if config.data == "-" else iterate_rows(config.data, columns=columns, offline=config.offline)
+    )
+    if config.data != "-":
+        rows = itertools.chain([next(rows)], rows)  # a bad file is found before the model is loaded
+    classifier = load_classifier(config.model, config)
+    if invocation.dry_run:
+        return {"command": "predict", "labels": classifier.label_names, "data": config.data, "format": config.format}
+    if config.output is not None and config.output.exists() and not invocation.force:
+        raise UsageError("the output file is there already", str(config.output), "overwrite it with --force")
+    began, count, empty = time.monotonic(), 0, 0
+    with _written(config.output) as file:
+        write = _writer(file, classifier, config)
+        for row, probabilities in classifier.stream(rows):
+            write(probabilities)
+            count += 1
+            empty += not row["text"].strip()
+    if empty:
+        invocation.reporter.note(f"{empty:,} of {count:,} texts are empty; they were given a label all the same")
+    seconds = time.monotonic() - began
+    return {
+        "output": None if config.output is None else str(config.output),
+        "rows": count,
+        "seconds": round(seconds, 2),
+        "rows_per_second": round(count / max(seconds, 1e-9), 1),
+    }
+
+
+@contextlib.contextmanager
+def _written(output: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears when it is whole."""
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        with open(partial, "w", encoding="utf-8", newline="") as file:
+            yield file
+        os.replace(partial, output)
+    except OSError as error:
+        raise RunFailed(f"cannot be written ({error.strerror})", str(output), "name another --output") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _writer(file: TextIO, classifier: Classifier, config: PredictConfig) -> WriteRow:
+    """How one row is written: JSON lines, or CSV with a header."""
+    if config.format == "jsonl":
+        return lambda p: print(json.dumps(_values(classifier, config, p), ensure_ascii=False), file=file)
+    names = classifier.label_names if config.probabilities else []
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["label", "probability", *names])
+
+    def write(p: NDArray[np.float32]) -> None:
+        values = _values(classifier, config, p)
+        label = values["label"]
+        text = label if isinstance(label, str) else "|".join(label)
+        writer.writerow([text, values["probability"], *(float(x) for x in (p if names else ()))])
+
+    return write
+
+
+def _values(classifier: Classifier, config: PredictConfig, p: NDArray[np.float32]) -> dict[str, Any]:
+    label = classifier.decide(p)
+    # Of several labels the probability is that of the whole set: the product over the classes in and out of it.
+    sure = float(np.where(p >= 0.5, p, 1 - p).prod()) if classifier.multi_label else float(p.max())
+    values: dict[str, Any] = {"label": label, "probability": sure}
+    if config.probabilities:
+        values["probabilities"] = dict(zip(classifier.label_names, map(float, p), strict=True))
+    return values

@@ -1,0 +1,119 @@
+"""A trained classifier at work: the one path by which `evaluate`, `predict` and `finetune` get probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from numpy.typing import NDArray
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from nlptl.config import RunConfig
+from nlptl.data.encoding import EncodedRows, encode_rows
+from nlptl.errors import DataError, ModelError
+from nlptl.evaluation.metrics import classification_metrics
+from nlptl.pretrained.models import find_model
+from nlptl.training.inference import class_probabilities
+from nlptl.training.precision import Precision, inference_precision, resolve_device
+from nlptl.training.progress import Reporter
+
+ROWS_IN_MEMORY = 2048
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier with its tokenizer, on a device.
+
+    Attributes:
+        label_names: in the order of the model's outputs.
+        multi_label: whether a text may have several labels.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    precision: Precision
+    label_names: list[str]
+    multi_label: bool
+    max_length: int | None
+
+    def encode(self, rows: Iterable[Mapping[str, Any]]) -> EncodedRows:
+        """Rows with `text` and perhaps `text_pair` -> ids."""
+        return encode_rows(rows, self.tokenizer, self.max_length)
+
+    def probabilities(self, encoded: EncodedRows, reporter: Reporter) -> NDArray[np.float32]:
+        """(rows, classes), in the order of the rows."""
+        reporter.start("predicting", len(encoded.encodings))
+        try:
+            return class_probabilities(
+                self.model,
+                encoded.encodings,
+                self.precision,
+                on_rows=lambda rows: reporter.advance(rows, f"{rows:,} texts"),
+            )
+        finally:
+            reporter.finish()
+
+    def stream(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], NDArray[np.float32]]]:
+        """Each row with its probabilities, in order, holding a bounded number of rows."""
+        buffer: list[Mapping[str, Any]] = []
+        for row in rows:
+            buffer.append(row)
+            if len(buffer) == ROWS_IN_MEMORY:
+                yield from self._run(buffer)
+                buffer = []
+        yield from self._run(buffer)
+
+    def _run(self, rows: list[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], NDArray[np.float32]]]:
+        if rows:
+            encoded = encode_rows(rows, self.tokenizer, self.max_length)
+            yield from zip(rows, class_probabilities(self.model, encoded.encodings, self.precision), strict=True)
+
+    def decide(self, probabilities: NDArray[np.float32]) -> Any:
+        """One text's probabilities -> its label, or its labels where it may have several."""
+        if self.multi_label:
+            return [name for name, p in zip(self.label_names, probabilities, strict=True) if p >= 0.5]
+        return self.label_names[int(probabilities.argmax())]
+
+
+def load_classifier(name: str, config: RunConfig) -> Classifier:
+    """Load MODEL as a classifier.
+
+    Raises:
+        ModelError: it is not one, or has no tokenizer.
+    """
+    found = find_model(name, offline=config.offline)
+    if not found.is_classifier:
+        raise ModelError("a language model, not a classifier", name, f"train one: nlptl finetune --model {name} ...")
+    if not found.has_tokenizer:
+        raise ModelError("a classifier without a tokenizer", name, "put its tokenizer's files beside its weights")
+    device = resolve_device(config.device)
+    model = AutoModelForSequenceClassification.from_pretrained(found.path).to(device).eval()
+    return Classifier(
+        model=model,
+        tokenizer=AutoTokenizer.from_pretrained(found.path),
+        precision=inference_precision(config.precision, device),
+        label_names=[model.config.id2label[number] for number in range(model.config.num_labels)],
+        multi_label=model.config.problem_type == "multi_label_classification",
+        max_length=config.max_length,
+    )
+
+
+def measured(
+    classifier: Classifier, rows: Dataset, encoded: EncodedRows, reporter: Reporter
+) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    """METRICS of labelled rows (with `label_id`), and their probabilities.
+
+    Raises:
+        DataError: there is no row.
+    """
+    if not len(rows):
+        raise DataError("no labelled row to measure on", "the evaluation data", "give data with labels")
+    probabilities = classifier.probabilities(encoded, reporter)
+    labels = np.asarray(rows["label_id"])
+    metrics = classification_metrics(
+        labels.astype(np.int64), probabilities.astype(np.float64), classifier.label_names, multi_label=classifier.multi_label
+    )
+    return metrics, probabilities

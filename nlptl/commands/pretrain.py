@@ -1,0 +1,127 @@
+"""`nlptl pretrain`: text -> tokenizer -> language model; or a language model that goes on with other text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+import nlptl.commands.run_folder as run_folder
+from nlptl.commands.forecast import pretraining_forecast
+from nlptl.commands.invocation import Invocation
+from nlptl.commands.language_model_stage import remember_text, split_figures, tokenised, train_stage
+from nlptl.commands.model_card import language_model_card
+from nlptl.config import PretrainConfig, nearest, with_recipe
+from nlptl.data.columns import Columns
+from nlptl.data.lm_text import LmText, find_lm_text
+from nlptl.errors import ConfigError, ModelError
+from nlptl.families import FAMILIES, Family
+from nlptl.pretrained.models import ModelFolder, find_model
+from nlptl.training.checkpoints import written_whole
+
+TOKENIZER_CHARACTERS = 40_000_000  # more text moves the merges of a small vocabulary no further
+
+
+def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
+    """Train a language model and report how well it predicts held-out text."""
+    source = None if config.model is None else _language_model(config)
+    family = _family(config) if source is None else source.family
+    config = with_recipe(config, family.recipes["pretrain" if source is None else "tune"])
+    columns = Columns(text=config.text_column)
+    text = find_lm_text(config.text, columns, offline=config.offline)
+    held_out = find_lm_text(config.validation_text, columns, offline=config.offline) if config.validation_text else None
+    if invocation.dry_run:
+        return pretraining_forecast(config, family, source, text)
+
+    folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
+    remember_text(folder, text, invocation.resume)
+    run_folder.write_config(folder, config)
+    set_seed(config.seed)
+    tokenizer = _tokenizer(config, family, source, text, folder, invocation)
+    corpora = tokenised(text, held_out, tokenizer, invocation)
+    model = _model(config, family, source, tokenizer)
+    invocation.reporter.note(
+        f"{family.name} language model: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens in its "
+        f"vocabulary, {len(corpora.train.ids):,} tokens of text"
+    )
+    result, figures = train_stage(
+        "language model", folder, family, model, tokenizer, corpora, config, config, invocation, new=source is None
+    )
+    report = {
+        "output": str(folder),
+        "model": str(folder / "model"),
+        "family": family.name,
+        "parameters": model.num_parameters(),
+        "vocabulary": len(tokenizer),
+        "train_tokens": len(corpora.train.ids),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 2),
+        "tokens_per_second": round(result.tokens / max(result.seconds, 1e-9), 1),
+        "peak_memory_mb": round(result.peak_memory_mb, 1),
+        "validation": split_figures(figures),
+    }
+    run_folder.write_text(folder / "README.md", language_model_card(config, report, result))
+    run_folder.write_json(folder / "metrics.json", report)
+    return report
+
+
+def _family(config: PretrainConfig) -> Family:
+    if config.family is None:
+        raise ConfigError("neither a family nor a model is named", "--family", "for example --family ulmfit")
+    if config.family not in FAMILIES:
+        cause = f"no family '{config.family}'{nearest(config.family, list(FAMILIES))}"
+        raise ConfigError(cause, "--family", f"the families are {', '.join(FAMILIES)}")
+    return FAMILIES[config.family]
+
+
+def _language_model(config: PretrainConfig) -> ModelFolder:
+    assert config.model is not None
+    found = find_model(config.model, offline=config.offline)
+    if config.family is not None and config.family != found.family.name:
+        raise ConfigError(f"{config.model} is of the family {found.family.name}", "--family", "leave --family out")
+    if config.vocab_size is not None or config.tokenizer is not None or config.size is not None:
+        raise ConfigError(
+            "a model that goes on keeps its tokenizer and size", "--model", "leave out vocab_size, tokenizer and size"
+        )
+    if not found.is_language_model:
+        raise ModelError("not a language model", config.model, "name what `nlptl pretrain` wrote")
+    if not found.has_tokenizer:
+        raise ModelError("a model without a tokenizer", config.model, "import it again with its vocabulary")
+    direction = found.config.get("direction", "forward")
+    if config.backward and direction != "backward":
+        raise ConfigError(
+            f"{config.model} reads forward", "--backward", "train a backward model of its own: --family with --backward"
+        )
+    return found
+
+
+def _tokenizer(
+    config: PretrainConfig,
+    family: Family,
+    source: ModelFolder | None,
+    text: LmText,
+    folder: Path,
+    invocation: Invocation,
+) -> PreTrainedTokenizerBase:
+    """That of the model, or a new one learned from the text and kept, so that a resumed run has the same."""
+    if source is not None:
+        return AutoTokenizer.from_pretrained(source.path)
+    if not (folder / "tokenizer").is_dir():
+        assert config.tokenizer is not None and config.vocab_size is not None
+        invocation.reporter.note(f"learning a {config.tokenizer} tokenizer of {config.vocab_size:,} tokens")
+        tokenizer = family.train_tokenizer(config.tokenizer, text.sample(TOKENIZER_CHARACTERS), config.vocab_size)
+        with written_whole(folder / "tokenizer") as partial:
+            tokenizer.save_pretrained(partial)
+    return AutoTokenizer.from_pretrained(folder / "tokenizer")
+
+
+def _model(
+    config: PretrainConfig, family: Family, source: ModelFolder | None, tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedModel:
+    if source is not None:
+        return family.load_language_model(source.path, config.architecture)
+    assert config.size is not None
+    return family.language_model_class(
+        family.build_config(config.size, tokenizer, config.backward, config.architecture)
+    )

@@ -1,0 +1,184 @@
+"""What a person reads at the end of a command: what came out, where it is, what to type next; or what went wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
+
+from nlptl.config import RunConfig
+from nlptl.errors import Interrupted, NlptlError, RunFailed, UsageError
+
+
+def print_report(
+    config: RunConfig, report: Mapping[str, Any], *, as_json: bool, plan: bool, file: TextIO
+) -> None:
+    """Print what a command came to.
+
+    Args:
+        report: as CONTRACT names its keys; the plan of a dry run where `plan` is true.
+        as_json: one JSON object in one line, and nothing else.
+    """
+    if as_json:
+        print(json.dumps(_finite(report), ensure_ascii=False, allow_nan=False), file=file)
+        return
+    if plan:
+        from nlptl.commands.forecast import forecast_lines
+
+        lines = forecast_lines(report)
+    else:
+        lines = list(_lines(config, report))
+    print("\n".join(lines), file=file)
+
+
+def print_error(error: BaseException, *, debug: bool) -> int:
+    """Print one error to standard error and return the exit code that it stands for."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # Typer's: its message is the help
+        print(error, file=sys.stderr)
+        return UsageError.exit_code
+    if debug:
+        traceback.print_exception(error)
+    expected = error if isinstance(error, NlptlError) else _in_our_words(error)
+    print(f"error: {expected}", file=sys.stderr)
+    return expected.exit_code
+
+
+def _in_our_words(error: BaseException) -> NlptlError:
+    said = " ".join(str(error).split())[:300]
+    if hasattr(error, "format_message"):  # what Typer finds wrong with the command line
+        return _usage_error(error)
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("stopped")
+    # PyTorch has a class for a GPU that is full and a sentence for a host that is.
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in said
+    ):
+        return RunFailed("out of memory", None, "lower --batch-size or --max-length")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = None if error.filename is None else str(error.filename)
+        return RunFailed("the disk is full", where, "make room, then go on with --resume")
+    said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return RunFailed(f"internal: {said}", None, "run again with --debug and report it")
+
+
+def _usage_error(error: Any) -> UsageError:
+    context = getattr(error, "ctx", None)
+    remedy = f"see `{context.command_path if context is not None else 'nlptl'} --help`"
+    if type(error).__name__ == "NoSuchOption":
+        near = f" (did you mean {error.possibilities[0]}?)" if error.possibilities else ""
+        return UsageError(f"no such option: {error.option_name}{near}", None, remedy)
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    cause, question, suggestion = message.partition(". Did you mean ")
+    near = f" (did you mean {suggestion.rstrip('?')}?)" if question else ""
+    return UsageError(cause[:1].lower() + cause[1:] + near, None, remedy)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: the perplexity of a model that diverged is null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return value
+
+
+def _lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    """A report for people, its best news first."""
+    kinds = {"pretrain": _pretrain_lines, "finetune": _finetune_lines}
+    kinds |= {"evaluate": _evaluate_lines, "predict": _predict_lines}
+    yield from kinds.get(config.command, _plain_lines)(config, report)
+    place = shlex.quote(str(report.get("output")))
+    following = {
+        "pretrain": f"nlptl finetune --model {place} --data reviews.csv -o runs/classifier",
+        "finetune": f"nlptl predict --model {place} texts.csv",
+        "models import": f"nlptl finetune --model {place} --data reviews.csv -o runs/classifier",
+        "quickstart": "nlptl finetune --model ulmfit-mini --data reviews.csv -o runs/classifier",
+    }
+    if config.command in following:
+        yield f"next: {following[config.command]}"
+
+
+def _pretrain_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    figures = report["validation"]
+    yield (
+        f"validation: perplexity {figures['perplexity']:,.2f}, {figures['loss']:.4f} nats a token, "
+        f"{figures['bits_per_character']:.3f} bits a character, on {figures['tokens']:,} tokens"
+    )
+    yield f"language model: {report['output']} ({report['family']}, {report['parameters']:,} parameters)"
+    yield f"{report['steps']:,} steps over {report['train_tokens']:,} tokens in {_effort(report)}"
+
+
+def _finetune_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    from nlptl.evaluation.metrics import format_headline
+
+    for part in ("validation", "test"):
+        if report[part] is not None:
+            yield f"{part}: {format_headline(report[part])}"
+    yield f"classifier: {report['output']} ({report['family']}, {report['strategy']}, {len(report['labels'])} labels)"
+    yield f"{report['train_examples']:,} examples, {report['epochs']:g} epochs in {_effort(report)}"
+
+
+def _evaluate_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    from nlptl.evaluation.metrics import format_headline
+
+    yield format_headline(report)
+    area = f", ROC AUC {report['roc_auc']:.3f}" if report.get("roc_auc") is not None else ""
+    yield f"MCC {report['mcc']:.3f}, log loss {report['log_loss']:.3f}, calibration error {report['ece']:.3f}{area}"
+    if "comparison" in report:
+        found = report["comparison"]
+        low, high = found["interval"]
+        yield (
+            f"accuracy {found['accuracy_difference']:+.3f} (95 % {low:+.3f} to {high:+.3f}) against "
+            f"{getattr(config, 'compare', None)}, McNemar p = {found['mcnemar_p']:.3g}"
+        )
+    if config.output is not None:
+        yield f"report: {config.output / 'report.html'}"
+
+
+def _predict_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    place = "" if report["output"] is None else f": {report['output']}"
+    rows = f"{report['rows']:,} text{'' if report['rows'] == 1 else 's'}"
+    yield f"{rows} labelled, {report['rows_per_second']:,.1f} a second{place}"
+
+
+def _plain_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in report.items():
+        name = key.replace("_", " ")
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            yield f"{name}:"
+            yield from (f"  {_said(inner)}" for inner in value)
+        else:
+            yield f"{name}: {_said(value)}"
+
+
+def _said(value: Any) -> str:
+    """A value in one line."""
+    if isinstance(value, Mapping) and "accuracy_interval" in value:
+        from nlptl.evaluation.metrics import format_headline
+
+        return format_headline(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {_said(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_said, value)) or "none"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "none" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _effort(report: Mapping[str, Any]) -> str:
+    from nlptl.training.progress import duration
+
+    return (
+        f"{duration(report['seconds'])}, {report['tokens_per_second']:,.0f} tokens/s, "
+        f"at most {report['peak_memory_mb']:,.0f} MB"
+    )

@@ -1,0 +1,119 @@
+"""What all commands do alike: read the config, hush the libraries, do the work, hand over the report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pkgutil
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import nlptl
+from nlptl.commands.printing import print_report
+from nlptl.commands.run_folder import resume_command, saved_config_file
+from nlptl.config import PredictConfig, RunConfig, TrainingConfig, load_config
+from nlptl.errors import Interrupted, ThresholdMissed, UsageError
+
+# What the command line says beside the keys of a config.
+CONTROLS = ("config", "resume", "force", "dry_run", "assignments", "as_json", "verbose", "quiet", "debug")
+# Read by the libraries when they are imported; what the user has set stands.
+HUSHED = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "DATASETS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+def run_command(
+    schema: type[RunConfig], command: str, said: Mapping[str, Any], needs: Sequence[str], example: str
+) -> None:
+    """Run one command and print its report.
+
+    Args:
+        schema: the command's config class.
+        command: its function `(config, invocation) -> report`, as `module:name`; imported after the config is read.
+        said: all options by name; None, or no value of several, is not said.
+        needs: the keys without which there is nothing to do; a dry run needs no output.
+        example: a whole command line, for the error of a missing key.
+
+    Raises:
+        NlptlError: what a user can mend; `Interrupted` says how to go on.
+    """
+    controls = {name: said.get(name) for name in CONTROLS}
+    options = {
+        key: value for key, value in said.items() if key not in CONTROLS and value not in (None, [], ())
+    }
+    resume, force, dry_run = (bool(controls[name]) for name in ("resume", "force", "dry_run"))
+    quiet, as_json = bool(controls["quiet"]), bool(controls["as_json"])
+    if resume and force:
+        raise UsageError("--resume goes on and --force starts afresh", None, "choose one of them")
+    file = saved_config_file(controls["config"], options, resume)
+    config = load_config(schema, file, options, controls["assignments"] or ())
+    missing = _missing(config, [key for key in needs if key != "output" or not dry_run])
+    if missing and resume and file is None and config.output is not None:
+        raise UsageError("there is no run to resume", str(config.output), "name the --output of a run")
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise UsageError(f"{' and '.join(missing)} {verb} missing", f"nlptl {config.command}", example)
+    _settle_libraries(offline=config.offline, verbose=bool(controls["verbose"]))
+
+    # The rows of `predict` are its result and go to standard output themselves; a report would stand among them.
+    rows_only = isinstance(config, PredictConfig) and config.output is None and not dry_run
+    silent = rows_only and (as_json or quiet)
+    leader = os.environ.get("RANK", "0") == "0"  # of several processes under torchrun, one speaks
+
+    def show(report: Mapping[str, Any]) -> None:
+        if leader and not silent:
+            print_report(
+                config, report, as_json=as_json, plan=dry_run, file=sys.stderr if rows_only else sys.stdout
+            )
+
+    try:
+        from nlptl.commands.invocation import Invocation
+        from nlptl.training.progress import Reporter
+
+        nlptl.register_families()
+        invocation = Invocation(resume, force, dry_run, Reporter(quiet or not leader))
+        # What a library prints must not end up in the result.
+        with contextlib.nullcontext() if rows_only else contextlib.redirect_stdout(sys.stderr):
+            report = pkgutil.resolve_name(command)(config, invocation)
+    except ThresholdMissed as missed:
+        show(missed.report)
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted("stopped", None, _way_on(config)) from None
+    except Interrupted as stopped:
+        raise Interrupted(stopped.cause, stopped.where, _way_on(config)) from None
+    show(report)
+
+
+def _missing(config: RunConfig, needs: Sequence[str]) -> list[str]:
+    """What of the keys has no value, as the command line spells it."""
+    spelled = {"source": "--from", "data": "DATA" if isinstance(config, PredictConfig) else "--data"}
+    return [spelled.get(key, f"--{key}") for key in needs if getattr(config, key) in (None, ())]
+
+
+def _settle_libraries(*, offline: bool, verbose: bool) -> None:
+    if offline:
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    if not verbose:
+        for name, value in HUSHED.items():
+            os.environ.setdefault(name, value)
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+
+
+def _way_on(config: RunConfig) -> str | None:
+    """How to go on with a run that was stopped, where it has begun."""
+    if (
+        not isinstance(config, TrainingConfig)
+        or config.output is None
+        or not (config.output / "config.yaml").is_file()
+    ):
+        return None
+    return f"to go on:\n  {resume_command(config)}"

@@ -1,0 +1,79 @@
+"""Rows -> token ids, with a count of what a length limit cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROWS_AT_A_TIME = 1000
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Tokenised rows.
+
+    Attributes:
+        encodings: the tokenizer's `input_ids`, `attention_mask` and whatever else it gives, as arrays of each row.
+        tokens: of all rows before anything was cut.
+        truncated_rows, truncated_tokens: how many rows were cut, and by how many tokens in all.
+    """
+
+    encodings: list[Mapping[str, NDArray[Any]]]
+    tokens: int
+    truncated_rows: int
+    truncated_tokens: int
+
+    def note(self, what: str) -> str | None:
+        """What a length limit cost, or None where nothing was cut."""
+        if not self.truncated_rows:
+            return None
+        share = self.truncated_tokens / self.tokens
+        return (
+            f"{self.truncated_rows:,} of {len(self.encodings):,} {what} were cut by --max-length, "
+            f"which lost {self.truncated_tokens:,} tokens ({share:.1%})"
+        )
+
+
+def encode_rows(
+    rows: Sequence[Mapping[str, Any]] | Iterable[Mapping[str, Any]],
+    tokenizer: Callable[..., Mapping[str, Any]],
+    max_length: int | None,
+    **options: Any,
+) -> EncodedRows:
+    """Tokenise `text` and, where there is one, `text_pair` of each row.
+
+    Args:
+        tokenizer: of `transformers`; `options` are passed on to it.
+        max_length: tokens of a row that are kept, markers included; None for all.
+    """
+    encodings: list[Mapping[str, NDArray[Any]]] = []
+    tokens = cut_rows = cut_tokens = 0
+    for batch in _batches(rows):
+        texts = [row["text"] or "" for row in batch]
+        pairs = [row["text_pair"] or "" for row in batch] if "text_pair" in batch[0] else None
+        whole = tokenizer(texts, pairs, verbose=False, **options)
+        lengths = [len(ids) for ids in whole["input_ids"]]
+        tokens += sum(lengths)
+        if max_length is not None and max(lengths) > max_length:
+            cut = [length - max_length for length in lengths if length > max_length]
+            cut_rows, cut_tokens = cut_rows + len(cut), cut_tokens + sum(cut)
+            whole = tokenizer(texts, pairs, verbose=False, truncation=True, max_length=max_length, **options)
+        keys = list(whole)
+        for number in range(len(texts)):
+            encodings.append({key: np.asarray(whole[key][number], dtype=np.int32) for key in keys})
+    return EncodedRows(encodings, tokens, cut_rows, cut_tokens)
+
+
+def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:
+    batch: list[Mapping[str, Any]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == ROWS_AT_A_TIME:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,103 @@
+"""Files opened as bytes or UTF-8 text, compressed or not, with what is wrong with them said plainly."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TextIO, cast
+
+import pyarrow as pa
+
+from nlptl.errors import DataError
+
+CODECS = {".gz": "gzip", ".zst": "zstd"}
+
+
+def format_and_codec(path: Path) -> tuple[str, str | None]:
+    """`reviews.csv.gz` -> ('.csv', 'gzip'), `reviews.CSV` -> ('.csv', None)."""
+    codec = CODECS.get(path.suffix.lower())
+    inner = Path(path.stem) if codec else path
+    return inner.suffix.lower(), codec
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """The decompressed bytes of a file, in order, without holding them all.
+
+    Raises:
+        OSError: the file cannot be opened; reading on may raise it too, where compressed data is damaged.
+    """
+    codec = format_and_codec(path)[1]
+    if codec is None:
+        return path.open("rb")
+    return cast(BinaryIO, io.BufferedReader(pa.input_stream(str(path), compression=codec)))
+
+
+@contextmanager
+def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """A file as UTF-8 text, with or without a byte order mark; `newline` as in `open`.
+
+    Raises:
+        DataError: the file is not UTF-8 (its line, byte and likely encoding are named), is damaged, or
+            may not be read.
+    """
+    with (
+        damage_named(path),
+        open_bytes(path) as stream,
+        io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline) as text,
+    ):
+        try:
+            yield text
+        except UnicodeDecodeError:
+            # The decoder counts from the start of its buffer, so the place is looked for again by line.
+            raise _wrong_encoding(path) from None
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turns what the system or Arrow says of an unreadable file into a DataError.
+
+    Raises:
+        DataError: the file is absent, forbidden, a folder, empty of bytes, truncated or not of its format.
+    """
+    try:
+        if path.is_dir():
+            raise DataError("a folder stands where a file is due", f"at {path}", "name a file")
+        if path.is_file() and path.stat().st_size == 0:
+            raise DataError("the file is empty", f"in {path}", "it needs at least one row")
+        yield
+    except FileNotFoundError:
+        raise DataError("no such file or folder", str(path)) from None
+    except PermissionError:
+        raise DataError("the file may not be read", f"in {path}", "mend its permissions") from None
+    except (OSError, EOFError, pa.ArrowException) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        cause = f"the file is truncated, damaged or not what its suffix says ({said[0].rstrip('.')[:200]})"
+        raise DataError(cause, f"in {path}", "write or copy it again") from error
+
+
+def _wrong_encoding(path: Path) -> DataError:
+    with open_bytes(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                looks, name = ", it looks like UTF-16", "UTF-16"
+                return _encoding_error(path, 1, 1, looks, name)
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                try:
+                    line.decode("cp1252")
+                    looks, name = ", it looks like Windows-1252", "CP1252"
+                except UnicodeDecodeError:
+                    looks, name = "", "ENCODING"
+                return _encoding_error(path, number, error.start + 1, looks, name)
+    return _encoding_error(path, 1, 1, "", "ENCODING")
+
+
+def _encoding_error(path: Path, line: int, byte: int, looks: str, name: str) -> DataError:
+    return DataError(
+        f"the file is not UTF-8 at line {line}, byte {byte} of the line{looks}",
+        f"in {path}",
+        f"re-encode it: iconv -f {name} -t UTF-8",
+    )

@@ -1,0 +1,157 @@
+"""The contract that a family of pretrained language models meets.
+
+A command asks a family for a tokenizer, a config, a language model and a classifier, and never looks inside. What
+makes families alike is small:
+
+- the **tokenizer** makes model inputs (`input_ids`, of characters where a family reads characters, and
+  `attention_mask`), for texts of any length and for pairs;
+- every **model** has `layer_groups()`, bottom to top, and takes texts of any length;
+- a **language model** takes the batches of `window_collate` and returns `loss` (nats a token), and `state` where it
+  is recurrent;
+- a **classifier** has `represent(input_ids, attention_mask)`, a text's vectors, and `classify(vectors)`, its logits,
+  whose composition is `forward`: the first can be computed once and the second trained alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from nlptl.config import nearest
+from nlptl.errors import ConfigError, ModelError
+from nlptl.training.language_modeling import WindowCollate, next_token_batch
+
+
+class Layered(Protocol):
+    """A model that knows its layers."""
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters bottom to top, each exactly once, the head last."""
+        ...
+
+
+class Family(ABC):
+    """One family: how its parts are built, and the recipe that its paper trains them by."""
+
+    name: ClassVar[str]
+    config_class: ClassVar[type[PreTrainedConfig]]
+    language_model_class: ClassVar[type[PreTrainedModel]]
+    classifier_class: ClassVar[type[PreTrainedModel]]
+    encoder_class: ClassVar[type[PreTrainedModel]]
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]]
+    imports: ClassVar[Sequence[str]] = ()
+    """Systems whose checkpoints `convert` reads."""
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """For `pretrain` (from scratch), `tune` (an LM that goes on), `finetune` and `freeze`: values that a run's config
+    takes where the user says nothing."""
+
+    def named_size(self, size: str) -> Mapping[str, Any]:
+        """The config values of a named size.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if size not in self.sizes:
+            raise ConfigError(f"{self.name} has no size '{size}'{nearest(size, list(self.sizes))}", "size", _of(self.sizes))
+        return self.sizes[size]
+
+    @abstractmethod
+    def register(self) -> None:
+        """Make the Auto classes of `transformers` know this family."""
+
+    @abstractmethod
+    def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+        """A tokenizer of a new model, learned from the training text."""
+
+    @abstractmethod
+    def build_config(
+        self, size: str, tokenizer: PreTrainedTokenizerBase, backward: bool, architecture: Mapping[str, Any]
+    ) -> PreTrainedConfig:
+        """The config of a new language model.
+
+        Raises:
+            ConfigError: an unknown size, an unknown key in `architecture`, or one of the wrong type.
+        """
+
+    @abstractmethod
+    def build_classifier(
+        self, language_models: Sequence[Path], architecture: Mapping[str, Any], labels: Mapping[str, Any]
+    ) -> PreTrainedModel:
+        """A classifier whose encoder comes from a language model and whose head is new.
+
+        Args:
+            language_models: one folder, or a forward and a backward one.
+            labels: `id2label`, `label2id` and `problem_type`, for the config.
+
+        Raises:
+            ModelError: the language models do not fit together, or are not of this family.
+        """
+
+    def load_language_model(self, folder: Path, architecture: Mapping[str, Any]) -> PreTrainedModel:
+        """A language model to go on with, some of its config (dropouts) changed."""
+        return self.language_model_class.from_pretrained(folder, **architecture)
+
+    def window_collate(self, config: PreTrainedConfig) -> WindowCollate:
+        """Windows of token ids -> a batch of the language model; next-token prediction unless a family overrides."""
+        return next_token_batch
+
+    def prepare_new(self, model: PreTrainedModel, counts: Tensor) -> None:
+        """Last touches on a new language model, given how often each token occurs; none by default."""
+
+    def convert(self, files: Mapping[str, Path], output: Path, *, backward: bool = False) -> dict[str, Any]:
+        """Import a checkpoint of an original system (one of `imports`) into the folder `output`.
+
+        Args:
+            files: by the name of the option that gave them.
+
+        Returns:
+            `parameters`, `vocabulary`, `ignored_keys`, and `notes` for the user.
+
+        Raises:
+            ModelError: a file is damaged, refused, or does not fit the others.
+        """
+        raise ModelError(f"no foreign checkpoint is known for the family {self.name}", remedy="use another --from")
+
+
+def checked_architecture(config_class: type[PreTrainedConfig], architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of a model's config that a run's config sets.
+
+    Raises:
+        ConfigError: a key that the config class does not declare, or a value of the wrong type.
+    """
+    known = {f.name for f in dataclasses.fields(config_class)} - {f.name for f in dataclasses.fields(PreTrainedConfig)}
+    unknown = [key for key in architecture if key not in known]
+    if unknown:
+        named = "; ".join(f"unknown key '{key}'{nearest(key, sorted(known))}" for key in unknown)
+        raise ConfigError(named, "architecture", f"it takes {', '.join(sorted(known))}")
+    try:
+        config_class(**architecture)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise ConfigError(first[:200], "architecture", "mend the value") from None
+    return dict(architecture)
+
+
+def _of(names: Iterable[str]) -> str:
+    return "choose one of " + ", ".join(names)
+
+
+def checked_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, where: Path) -> None:
+    """A tokenizer must not know ids that the model has no row for.
+
+    Raises:
+        ModelError: it does.
+    """
+    if len(tokenizer) > config.vocab_size:
+        raise ModelError(
+            f"its tokenizer has {len(tokenizer)} tokens and its model rows for {config.vocab_size}",
+            str(where),
+            "use a model folder whose files belong together",
+        )

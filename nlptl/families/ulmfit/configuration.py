@@ -1,0 +1,71 @@
+"""The config of the AWD-LSTM language model and of the classifier built on it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class UlmfitConfig(PreTrainedConfig):
+    """Everything that an ULMFiT model is constructed from.
+
+    Defaults are the sizes and the language-model dropouts of Howard & Ruder (2018) as the authors' scripts have
+    them; probabilities are those of being dropped.
+
+    Attributes:
+        embedding_size: width of the embedding and of the last LSTM layer, which share the softmax matrix.
+        hidden_size: width of the LSTM layers but the last.
+        direction: `backward` reads each text from its end; ids, states and labels keep the order of the text.
+        bidirectional: of a classifier: a second, backward encoder and head, class probabilities averaged (3.3).
+        input_dropout: locked, on the embedded tokens.
+        hidden_layer_dropout: locked, between the LSTM layers.
+        output_dropout: locked, on what the softmax reads.
+        embedding_dropout: whole words.
+        weight_dropout: on the recurrent matrices.
+        activation_penalty, temporal_activation_penalty: the factors alpha and beta of AR and TAR.
+        chunk_length: tokens run at a time by the classifier (BPT3C, 3.3).
+        max_pooled_tokens: a classifier pools the chunks that start within so many tokens of a text's end.
+        max_kept_tokens: in training, activations of at most so many tokens of a batch are kept; beyond that each
+            chunk is computed again in the backward pass, which bounds memory for documents of any length.
+        head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top.
+    """
+
+    model_type = "nlptl-ulmfit"
+    attribute_map = {"num_hidden_layers": "num_layers"}
+
+    vocab_size: int = 60000
+    embedding_size: int = 400
+    hidden_size: int = 1152
+    num_layers: int = 3
+    direction: Literal["forward", "backward"] = "forward"
+    bidirectional: bool = False
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 2
+    input_dropout: float = 0.25
+    hidden_layer_dropout: float = 0.15
+    output_dropout: float = 0.1
+    embedding_dropout: float = 0.02
+    weight_dropout: float = 0.2
+    activation_penalty: float = 2.0
+    temporal_activation_penalty: float = 1.0
+    chunk_length: int = 72
+    max_pooled_tokens: int = 1440
+    max_kept_tokens: int = 16384
+    head: Literal["blocks", "linear"] = "blocks"
+    head_hidden_sizes: list[int] | tuple[int, ...] = (50,)
+    head_dropouts: list[float] | tuple[float, ...] = (0.4, 0.1)
+    head_bias: bool = False
+    pooling: Literal["mean", "max", "last", "concat"] = "concat"
+    tie_word_embeddings: bool = True
+    format_version: int = 1
+
+    def layer_widths(self) -> list[int]:
+        """Output width of each LSTM layer, bottom to top."""
+        return [self.hidden_size] * (self.num_layers - 1) + [self.embedding_size]
+
+    def pooled_width(self) -> int:
+        """Width of a text's vector."""
+        return self.embedding_size * (3 if self.pooling == "concat" else 1)

@@ -1,0 +1,68 @@
+"""Classification heads: a text's vector -> a score for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+HeadKind = Literal["blocks", "linear"]
+
+
+class HeadBlock(nn.Module):
+    """Batch normalisation, dropout and a linear layer, with ReLU after all but the last block."""
+
+    def __init__(self, inputs: int, outputs: int, dropout: float, final: bool, bias: bool) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(inputs)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(inputs, outputs, bias=bias)
+        self.final = final
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs) -> (batch, outputs)."""
+        x = self.linear(self.dropout(self.norm(x)))
+        return x if self.final else x.relu()
+
+
+class BlocksHead(nn.Module):
+    """The classifier of ULMFiT (Howard & Ruder 2018, section 3.3): blocks over [last, max, mean].
+
+    Args:
+        width: of the pooled vector.
+        hidden: widths between the blocks.
+        dropouts: one for each block.
+        classes: number of outputs.
+        bias: of the linear layers; fastai 2 has none, its predecessors had.
+    """
+
+    def __init__(
+        self, width: int, hidden: Sequence[int], dropouts: Sequence[float], classes: int, bias: bool = False
+    ) -> None:
+        super().__init__()
+        widths = [width, *hidden, classes]
+        if len(dropouts) != len(widths) - 1:
+            raise ValueError(f"{len(widths) - 1} blocks need as many dropouts, not {len(dropouts)}")
+        pairs = list(zip(widths[:-1], widths[1:], dropouts, strict=True))
+        self.blocks = nn.ModuleList(
+            HeadBlock(inputs, outputs, dropout, final=number == len(pairs) - 1, bias=bias)
+            for number, (inputs, outputs, dropout) in enumerate(pairs)
+        )
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(batch, width) -> (batch, classes)."""
+        for block in self.blocks:
+            pooled = block(pooled)
+        return pooled
+
+
+def build_head(
+    kind: HeadKind, width: int, hidden: Sequence[int], dropouts: Sequence[float], classes: int, bias: bool
+) -> nn.Module:
+    """The head that a classifier's config names: `blocks`, or `linear` (what logistic regression becomes)."""
+    match kind:
+        case "blocks":
+            return BlocksHead(width, hidden, dropouts, classes, bias)
+        case "linear":
+            return nn.Linear(width, classes)

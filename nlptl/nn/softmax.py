@@ -1,0 +1,136 @@
+"""Softmax cross entropy over a vocabulary, without ever holding tokens x vocabulary; exact, or over candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = -100
+CHUNK_ELEMENTS = 2**24  # logits held at a time: 64 MiB in fp32
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Projection and cross entropy in one: the gradient is made chunk by chunk while the logits are at hand."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        total = hidden.new_zeros((), dtype=torch.float32)
+        matrix = weight.to(dtype)
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        grad_hidden = torch.empty_like(hidden) if wants_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
+        rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
+        for start in range(0, hidden.shape[0], rows):
+            part = hidden[start : start + rows].to(dtype)
+            target = targets[start : start + rows]
+            valid = target != IGNORED
+            index = target.clamp(min=0)[:, None]
+            logits = (part @ matrix.T).float().add_(bias)
+            log_normaliser = torch.logsumexp(logits, dim=1)
+            losses = log_normaliser - logits.gather(1, index).squeeze(1)
+            total += (losses * valid).sum()
+            if not any(ctx.needs_input_grad):
+                continue
+            gradient = logits.sub_(log_normaliser[:, None]).exp_()
+            gradient.scatter_add_(1, index, gradient.new_full((len(part), 1), -1.0))
+            gradient.mul_(valid[:, None])
+            if grad_bias is not None:
+                grad_bias += gradient.sum(dim=0)
+            gradient = gradient.to(dtype)
+            if grad_hidden is not None:
+                grad_hidden[start : start + rows] = (gradient @ matrix).to(hidden.dtype)
+            if grad_weight is not None:
+                grad_weight += (gradient.T @ part).float()
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad_total: Tensor):  # type: ignore[no-untyped-def, override]
+        gradients = [None if kept is None else kept * grad_total.to(kept.dtype) for kept in ctx.saved_tensors]
+        return (*gradients, None, None)
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy in nats of `softmax(hidden @ weight.T + bias)` against `targets`.
+
+    At most `CHUNK_ELEMENTS` logits exist at a time, whatever the numbers of tokens and words. Matrix products run
+    in the autocast type where autocast is on; sums, exponentials and the loss are fp32.
+
+    Args:
+        hidden: (tokens, width).
+        weight: (vocabulary, width).
+        bias: (vocabulary,).
+        targets: (tokens,); -100 is left out of the mean.
+    """
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    with torch.autocast(device, enabled=False):
+        total = _LinearCrossEntropy.apply(hidden, weight, bias, targets, dtype)
+    return total / (targets != IGNORED).sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Words drawn with replacement to stand for the whole vocabulary in one training step.
+
+    Attributes:
+        ids: (candidates,).
+        log_expected: (vocabulary,), the logarithm of how often each word is expected among the candidates.
+    """
+
+    ids: Tensor
+    log_expected: Tensor
+
+
+class CandidateSampler:
+    """Draws candidates in proportion to the words' counts to the power 0.75, with torch's random numbers.
+
+    Args:
+        counts: (vocabulary,), how often each word occurs in the training text.
+        size: the number of candidates of a step.
+    """
+
+    def __init__(self, counts: Tensor, size: int) -> None:
+        smoothed = (counts.double() + 1.0) ** 0.75
+        share = smoothed / smoothed.sum()
+        self.size = size
+        self.log_expected = (share * size).log().float()
+        self.cumulative = share.cumsum(0)
+
+    def draw(self, device: torch.device) -> Candidates:
+        """New candidates, on `device`."""
+        points = torch.rand(self.size, dtype=torch.float64)
+        ids = torch.searchsorted(self.cumulative, points).clamp_(max=len(self.cumulative) - 1)
+        return Candidates(ids=ids.to(device), log_expected=self.log_expected.to(device))
+
+
+def sampled_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, candidates: Candidates
+) -> Tensor:
+    """Mean cross entropy of the target against the candidates, corrected for how they were drawn.
+
+    Sampled softmax (Jean et al. 2015): every logit is lowered by the log of its expected count, and a candidate that
+    happens to be the target is left out. A training loss only: perplexity is always taken over the full softmax.
+
+    Args:
+        hidden: (tokens, width).
+        weight, bias: (vocabulary, width), (vocabulary,).
+        targets: (tokens,); -100 is left out of the mean.
+    """
+    kept = targets != IGNORED
+    hidden, targets = hidden[kept], targets[kept]
+    if not len(targets):
+        return hidden.sum() * 0.0
+    words = torch.cat([candidates.ids, targets])
+    rows, offsets = F.embedding(words, weight), bias[words] - candidates.log_expected[words]
+    size = len(candidates.ids)
+    negative = F.linear(hidden, rows[:size]).float() + offsets[:size]
+    negative = negative.masked_fill(targets[:, None] == candidates.ids[None, :], float("-inf"))
+    positive = (hidden.float() * rows[size:].float()).sum(dim=1) + offsets[size:]
+    return (torch.logaddexp(positive, torch.logsumexp(negative, dim=1)) - positive).mean()

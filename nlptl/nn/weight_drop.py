@@ -1,0 +1,33 @@
+"""DropConnect on the recurrent matrix of an LSTM, drawn once for each call."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nlptl.nn.dropout import scaled_mask
+
+LSTMState = tuple[Tensor, Tensor]
+
+
+def weight_dropped_lstm(
+    lstm: nn.LSTM, x: Tensor, state: LSTMState | None, p: float, training: bool
+) -> tuple[Tensor, LSTMState]:
+    """Run `lstm` with dropout `p` on its hidden-to-hidden weights (AWD-LSTM, Merity et al. 2018, section 2).
+
+    The parameters keep their native names and values: a dropped copy is put in their place for this call only, so
+    evaluation is exact and saving needs no care.
+
+    Args:
+        lstm: one layer, one direction, `batch_first`.
+        x: (batch, time, input width) or a packed sequence.
+        state: (h, c), each (1, batch, hidden), or None for zeros.
+
+    Returns:
+        The outputs, shaped like `x` with the hidden width, and the state after the last step.
+    """
+    if not training or p <= 0.0:
+        return lstm(x, state)
+    weight = lstm.weight_hh_l0
+    dropped = weight * scaled_mask(weight, tuple(weight.shape), p)
+    return functional_call(lstm, {"weight_hh_l0": dropped}, (x, state))

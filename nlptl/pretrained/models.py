@@ -1,0 +1,135 @@
+"""MODEL, as a user names it -> a folder that holds a whole model of a known family."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlptl.errors import ModelError
+from nlptl.families import FAMILIES, Family
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model folder that has been looked at, its weights not yet loaded.
+
+    Attributes:
+        path: holds `config.json` and `model.safetensors`.
+        family: by `model_type`.
+        config: `config.json` as it is.
+    """
+
+    path: Path
+    family: Family
+    config: dict[str, Any]
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it has a trained head, by the class that saved it."""
+        return self._saved_by(self.family.classifier_class.__name__)
+
+    @property
+    def is_language_model(self) -> bool:
+        """Whether it can predict tokens."""
+        return self._saved_by(self.family.language_model_class.__name__)
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """An imported checkpoint may have come without one."""
+        return (self.path / "tokenizer_config.json").is_file()
+
+    def _saved_by(self, name: str) -> bool:
+        return name in (self.config.get("architectures") or ())
+
+
+def find_model(name: str, *, offline: bool = False) -> ModelFolder:
+    """A run, a model folder, or a Hub id -> a checked folder.
+
+    Raises:
+        ModelError: there is no such model, it is damaged, or it is of no family here.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise ModelError("a file where a model folder is due", name, "name the folder that holds it")
+    if path.is_dir():
+        return check_model_folder(path / "model" if (path / "model" / "config.json").is_file() else path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError("no such model folder" + _near(path), name, "check the path")
+    return check_model_folder(_from_hub(name, offline))
+
+
+def check_model_folder(path: Path) -> ModelFolder:
+    """Look at a folder's config and at the header of its weights, reading no weight.
+
+    Raises:
+        ModelError: a file is missing, cut short or not what its name says.
+    """
+    for file in ("config.json", "model.safetensors"):
+        if not (path / file).is_file():
+            raise ModelError(f"no {file}", str(path), "a model folder is what a run writes as model/")
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        raise ModelError("not a JSON file", str(path / "config.json"), "copy the model folder again") from None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    family = next((f for f in FAMILIES.values() if f.config_class.model_type == kind), None)
+    if family is None:
+        known = ", ".join(FAMILIES)
+        raise ModelError(f"a model of type {kind!r}", str(path / "config.json"), f"the families here are {known}")
+    newest = getattr(family.config_class, "format_version", 1)
+    if config.get("format_version", 1) > newest:
+        raise ModelError("written by a newer version of nlptl", str(path / "config.json"), "update nlptl")
+    check_safetensors(path / "model.safetensors")
+    return ModelFolder(path, family, config)
+
+
+def check_safetensors(file: Path) -> None:
+    """The header of a safetensors file must fit the file's length.
+
+    Raises:
+        ModelError: cut short or damaged.
+    """
+    damaged = ModelError("damaged or cut short", str(file), "copy or train the model again")
+    size = file.stat().st_size
+    with open(file, "rb") as stream:
+        start = stream.read(8)
+        if len(start) < 8:
+            raise damaged
+        (length,) = struct.unpack("<Q", start)
+        if length > min(size - 8, 100_000_000):
+            raise damaged
+        try:
+            header = json.loads(stream.read(length))
+            end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise damaged from None
+    if size != 8 + length + end:
+        raise damaged
+
+
+def _from_hub(name: str, offline: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.safetensors", "*.txt"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=offline))
+    except HFValidationError:
+        raise ModelError("no such model folder, and no Hub id", name, "check the name") from None
+    except LocalEntryNotFoundError:
+        why = "not in the cache, and --offline was given" if offline else "it could not be downloaded"
+        raise ModelError(f"no such folder here, and as a Hub id {why}", name, "give a local folder") from None
+    except (HfHubHTTPError, OSError) as error:
+        cause = f"no such folder here, and as a Hub id it could not be downloaded ({type(error).__name__})"
+        raise ModelError(cause, name, "check the name, or give a local folder") from None
+
+
+def _near(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+    return f" (there is {close[0]!r})" if close else ""

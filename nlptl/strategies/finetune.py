@@ -1,0 +1,86 @@
+"""Fine-tune: the whole language model learns the task, lower layers more slowly and later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from nlptl.strategies.examples import Examples
+from nlptl.training.batching import LengthBuckets, padded
+from nlptl.training.inference import class_probabilities
+from nlptl.training.progress import Reporter
+from nlptl.training.trainers import ClassifierTrainer, Evaluation, TrainingPlan, TrainingResult
+from nlptl.training.unfreezing import GradualUnfreezing, freeze_below
+
+
+def fine_tune(
+    classifier: PreTrainedModel,
+    train: Examples,
+    validation: Examples,
+    plan: TrainingPlan,
+    *,
+    batch_size: int,
+    gradual_unfreezing: bool,
+    class_weights: Tensor | None,
+    save: Callable[[Path], None],
+    reporter: Reporter,
+    resume: bool,
+) -> TrainingResult:
+    """Train the classifier end to end; the best by validation accuracy, then log loss, is kept in `model/`.
+
+    Discriminative rates and the schedule are in `plan`; with `gradual_unfreezing` the head alone is trained in the
+    first epoch and one more layer group in each after it (Howard & Ruder 2018, section 3.3).
+
+    Raises:
+        Interrupted, RunFailed: as `RunTrainer.run`.
+    """
+    groups = classifier.layer_groups()
+    freeze_below(groups, len(groups))
+    buckets = LengthBuckets(train.lengths, batch_size, plan.seed)
+    pad_token_id = classifier.config.pad_token_id or 0
+
+    def collate(rows: Sequence[Any]) -> dict[str, Tensor]:
+        return padded(rows, pad_token_id)
+
+    def evaluate() -> Evaluation:
+        figures = validation_figures(classifier, validation, plan)
+        return Evaluation(figures, score=(figures["accuracy"], -figures["log_loss"]))
+
+    trainer = ClassifierTrainer(
+        classifier,
+        plan,
+        DataLoader(train, batch_sampler=buckets, collate_fn=collate),  # type: ignore[arg-type]
+        evaluate=evaluate,
+        save=save,
+        reporter=reporter,
+        callbacks=[GradualUnfreezing(groups)] if gradual_unfreezing else [],
+        on_epoch=buckets.set_epoch,
+        class_weights=class_weights,
+    )
+    return trainer.run(resume)
+
+
+def validation_figures(classifier: PreTrainedModel, examples: Examples, plan: TrainingPlan) -> dict[str, float]:
+    """Accuracy and log loss, to choose the best epoch by."""
+    probabilities = class_probabilities(classifier, examples.encodings, plan.precision).astype(np.float64)
+    floor = np.finfo(np.float32).tiny
+    if examples.labels.ndim == 2:
+        right = ((probabilities >= 0.5) == (examples.labels > 0)).all(axis=1)
+        chosen = np.where(examples.labels > 0, probabilities, 1 - probabilities)
+    else:
+        right = probabilities.argmax(axis=1) == examples.labels
+        chosen = probabilities[np.arange(len(right)), examples.labels]
+    return {"accuracy": float(right.mean()), "log_loss": float(-np.log(chosen.clip(floor)).mean())}
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> Tensor:
+    """Weights in inverse proportion to how often each class occurs, 1 on average over the examples."""
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+    return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)

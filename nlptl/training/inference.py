@@ -1,0 +1,82 @@
+"""Running a trained model over many texts: batches of similar length, results in the order of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from nlptl.training.batching import Encoding, padded
+from nlptl.training.precision import Precision, autocast
+
+TOKENS_A_BATCH = 8192
+
+
+def length_batches(encodings: Sequence[Encoding], most_rows: int, most_tokens: int = TOKENS_A_BATCH) -> Iterator[list[int]]:
+    """Row numbers in batches of similar length, longest first, each of at most so many rows and padded tokens."""
+    lengths = [len(encoding["input_ids"]) for encoding in encodings]
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) >= most_rows or (len(batch) + 1) * lengths[batch[0]] > most_tokens):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def in_order(
+    function: Callable[[dict[str, Tensor]], list[Tensor]],
+    model: PreTrainedModel,
+    encodings: Sequence[Encoding],
+    precision: Precision,
+    most_rows: int = 256,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> list[NDArray[np.float32]]:
+    """Apply `function` to padded batches and put its rows back in the order of `encodings`.
+
+    Args:
+        function: a batch on the model's device -> tensors with a row for each text.
+        on_rows: told after each batch how many rows are done.
+
+    Returns:
+        One array for each tensor that `function` gives, (texts, ...).
+    """
+    model.eval()
+    results: list[NDArray[np.float32]] = []
+    done = 0
+    for rows in length_batches(encodings, most_rows):
+        batch = padded([encodings[row] for row in rows], model.config.pad_token_id or 0)
+        with autocast(model.device, precision):
+            outputs = function({key: value.to(model.device) for key, value in batch.items()})
+        arrays = [output.float().cpu().numpy() for output in outputs]
+        if not results:
+            results = [np.empty((len(encodings), *array.shape[1:]), dtype=np.float32) for array in arrays]
+        for result, array in zip(results, arrays, strict=True):
+            result[rows] = array
+        done += len(rows)
+        on_rows(done)
+    return results
+
+
+def class_probabilities(
+    model: PreTrainedModel,
+    encodings: Sequence[Encoding],
+    precision: Precision,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> NDArray[np.float32]:
+    """Probabilities of the classes, (texts, classes): softmax, or sigmoid of each class where a text has several."""
+    several = model.config.problem_type == "multi_label_classification"
+
+    def probabilities(batch: dict[str, Tensor]) -> list[Tensor]:
+        logits = model(**batch).logits.float()
+        return [logits.sigmoid() if several else logits.softmax(dim=1)]
+
+    if not encodings:
+        return np.empty((0, model.config.num_labels), dtype=np.float32)
+    return in_order(probabilities, model, encodings, precision, on_rows=on_rows)[0]

@@ -1,0 +1,58 @@
+"""What this hardware does best: which device, and bf16 where it pays."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from nlptl.errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` -> a device that is there.
+
+    Raises:
+        UsageError: the device asked for is absent.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"this machine has no device {name!r}", "--device", "use --device auto")
+    return device
+
+
+def training_precision(name: str, device: torch.device) -> Precision:
+    """The type that matrix products of training run in; `auto` is bf16 where the hardware multiplies it natively.
+
+    Raises:
+        UsageError: fp16 on a CPU, where torch cannot train in it.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("fp16 training needs a GPU", "--precision", "use --precision bf16 or fp32")
+    if name != "auto":
+        return name  # type: ignore[return-value]
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return "bf16"
+    return "fp32"
+
+
+def inference_precision(name: str, device: torch.device) -> Precision:
+    """The type of inference: fp32 unless asked otherwise, so that a text's result never depends on its batch."""
+    return "fp32" if name == "auto" else training_precision(name, device)
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Matrix products in `precision` inside this context."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)

@@ -1,0 +1,444 @@
+"""The Trainer of `transformers`, made exact in resuming, whole in writing and plain in reporting; for any family."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
+
+from nlptl.errors import Interrupted, RunFailed
+from nlptl.training.checkpoints import PREFIX, last_checkpoint, remove_other_checkpoints, restore_retired, written_whole
+from nlptl.training.interrupts import StopRequest, stop_on_signal
+from nlptl.training.param_groups import param_groups
+from nlptl.training.precision import Precision, autocast
+from nlptl.training.progress import Reporter, figures_line
+from nlptl.training.schedules import build_schedule
+
+OWN_STATE = "nlptl_state.json"
+RECURRENT_STATE = "recurrent_state.pt"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How weights move in one stage of a run.
+
+    Attributes:
+        stage: its name for people.
+        output: the run's folder: `checkpoints/`, `model/` and `log.jsonl` are written in it.
+        max_steps: stop after so many steps; None for `epochs` whole epochs.
+        early_stopping: stop after so many evaluations without a better one; 0 for never.
+    """
+
+    stage: str
+    output: Path
+    epochs: int
+    learning_rate: float
+    discriminative_decay: float
+    schedule: str
+    betas: tuple[float, float]
+    weight_decay: float
+    gradient_clip: float
+    device: torch.device
+    precision: Precision
+    seed: int
+    max_steps: int | None = None
+    early_stopping: int = 0
+    checkpoint_minutes: float = 5.0
+    log_steps: int = 20
+    evaluate_steps: int = 0
+    tracker: str = "none"
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation on held-out data says: figures, and a score of which more is better."""
+
+    figures: dict[str, float]
+    score: tuple[float, ...]
+
+
+@dataclass
+class RunState:
+    """What has to survive a kill beside what the Trainer keeps; JSON in every checkpoint."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    best: list[float] | None = None
+    best_step: int = 0
+    evaluations_since_best: int = 0
+    stopped_early: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished stage: steps and tokens over all its sittings, seconds of work, MiB at the peak, held-out curve."""
+
+    steps: int
+    epochs: float
+    tokens: int
+    seconds: float
+    peak_memory_mb: float
+    history: list[dict[str, float]]
+    best_step: int
+
+
+class RunTrainer(Trainer):
+    """Trains all layer groups with their own rates; checkpoints, logs, evaluates and stops as this project does.
+
+    Args:
+        model: with `layer_groups()`, bottom to top.
+        batches: the training batches, the same in every pass but for what the `on_epoch` hooks change.
+        evaluate: called at the end of each epoch; the best model so far is kept in `model/`.
+        save: writes a model folder (weights, tokenizer, config) into the path it is given.
+        on_epoch: called with the number of the epoch that begins.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        plan: TrainingPlan,
+        batches: DataLoader[Any],
+        *,
+        evaluate: Callable[[], Evaluation] | None,
+        save: Callable[[Path], None],
+        reporter: Reporter,
+        callbacks: Sequence[TrainerCallback] = (),
+        on_epoch: Callable[[int], None] | None = None,
+    ) -> None:
+        self.plan, self.batches, self.reporter = plan, batches, reporter
+        self.evaluate_model, self.save_folder, self.on_epoch = evaluate, save, on_epoch
+        self.run_state = RunState()
+        self.stop: StopRequest = StopRequest()
+        self.recurrent_state: Any = None
+        super().__init__(model=model, args=_arguments(plan), callbacks=[*callbacks, _Housekeeping(self)])
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+
+    def run(self, resume: bool) -> TrainingResult:
+        """Train to the end, from the last checkpoint where `resume` finds one.
+
+        Raises:
+            Interrupted: the user stopped the run; its state is saved.
+            RunFailed: the loss diverged, or memory ran out.
+        """
+        folder = self.plan.output / "checkpoints"
+        restore_retired(self.plan.output / "model")
+        checkpoint = last_checkpoint(folder) if resume else None
+        self._drop_log_after(0 if checkpoint is None else int(checkpoint.name.removeprefix(PREFIX)))
+        self.began = self.saved = time.monotonic()
+        with stop_on_signal() as self.stop:
+            try:
+                if checkpoint is None or not self._read_run_state(checkpoint).stopped_early:
+                    self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            except torch.OutOfMemoryError as error:
+                raise _out_of_memory(self.plan.stage) from error
+            except RuntimeError as error:
+                if "can't allocate memory" in str(error):
+                    raise _out_of_memory(self.plan.stage) from error
+                raise
+            finally:
+                self.reporter.finish()
+        if self.stop.asked and not self._finished():
+            raise Interrupted("stopped, and saved", f"step {self.state.global_step} of the {self.plan.stage}")
+        return TrainingResult(
+            steps=self.state.global_step,
+            epochs=float(self.state.epoch or 0),
+            tokens=self.run_state.tokens,
+            seconds=self._seconds(),
+            peak_memory_mb=peak_memory_mb(self.plan.device),
+            history=self.run_state.history,
+            best_step=self.run_state.best_step,
+        )
+
+    # -- what the Trainer asks for
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The batches, on this process's device."""
+        return self.accelerator.prepare(self.batches)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW over every layer group, frozen or not, so that unfreezing and resuming find the same groups."""
+        if self.optimizer is None:
+            plan = self.plan
+            groups = param_groups(
+                self.model.layer_groups(), plan.learning_rate, plan.discriminative_decay, plan.weight_decay
+            )
+            fused = plan.device.type in ("cpu", "cuda")
+            self.optimizer = torch.optim.AdamW(groups, betas=plan.betas, eps=1e-8, fused=fused)
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The plan's schedule as a factor on every group's own rate."""
+        if self.lr_scheduler is None:
+            shape = build_schedule(self.plan.schedule, num_training_steps)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, shape)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The model's own loss, in the plan's precision."""
+        with autocast(self.plan.device, self.plan.precision):
+            outputs = self.forward(model, inputs)
+        mask = inputs.get("attention_mask")
+        self.run_state.tokens += int(mask.sum()) if mask is not None else inputs["input_ids"].numel()
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def forward(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
+        """One call of the model; a subclass adds what its stage needs."""
+        return model(**inputs)
+
+    # -- logging
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """One line of `log.jsonl`: step, epoch, loss, every layer group's rate, which are trained, tokens a second."""
+        if "loss" not in logs and "train_loss" in logs:
+            return  # the Trainer's own summary at the end, which the result holds
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise RunFailed(
+                f"the loss is {logs['loss']}",
+                f"step {self.state.global_step} of the {self.plan.stage}, rate {self._rates()[-1]:.2g}",
+                "lower --learning-rate and go on from the last checkpoint with --resume",
+            )
+        groups = self.model.layer_groups()
+        line = {"step": self.state.global_step, "epoch": round(float(self.state.epoch or 0), 4)}
+        line |= {key: value for key, value in logs.items() if key != "learning_rate"}
+        line["learning_rates"] = self._rates()  # type: ignore[assignment]
+        line["trained"] = [any(p.requires_grad for p in group) for group in groups]  # type: ignore[assignment]
+        line["tokens_per_second"] = round(self.run_state.tokens / max(self._seconds(), 1e-9), 1)
+        with open(self.plan.output / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        super().log({**logs, "learning_rate": self._rates()[-1]}, start_time)
+        self._show(line)
+
+    def _show(self, line: dict[str, Any]) -> None:
+        done, total = self.state.global_step, self.state.max_steps
+        since = time.monotonic() - self.began
+        fresh = done - self._initial_global_step
+        left = since / fresh * (total - done) if fresh else None
+        self.reporter.advance(done, figures_line(line), left)
+
+    def _rates(self) -> list[float]:
+        """The present rate of each layer group, bottom to top."""
+        rates = {group["level"]: group["lr"] for group in self.optimizer.param_groups}
+        return [rates[level] for level in sorted(rates)]
+
+    def _seconds(self) -> float:
+        return self.run_state.seconds + time.monotonic() - self.began
+
+    # -- evaluation and checkpoints
+
+    def evaluate_and_keep(self) -> bool:
+        """Evaluate on held-out data and keep the model if it is the best so far; False when the run is to stop."""
+        if self.evaluate_model is None:
+            return True
+        self.model.eval()
+        evaluation = self.evaluate_model()
+        state = self.run_state
+        state.history.append({"step": self.state.global_step, "tokens_seen": state.tokens, **evaluation.figures})
+        state.evaluations_since_best += 1
+        if state.best is None or list(evaluation.score) > state.best:
+            state.best, state.best_step = list(evaluation.score), self.state.global_step
+            state.evaluations_since_best = 0
+            with written_whole(self.plan.output / "model") as folder:
+                self.save_folder(folder)
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.figures.items())
+        best = "" if state.evaluations_since_best else " (best so far)"
+        self.reporter.note(f"{self.plan.stage}, epoch {float(self.state.epoch or 0):.3g}: {figures}{best}")
+        with open(self.plan.output / "log.jsonl", "a", encoding="utf-8") as file:
+            line = {"step": self.state.global_step, "epoch": self.state.epoch, "evaluation": evaluation.figures}
+            file.write(json.dumps(line) + "\n")
+        state.stopped_early = 0 < self.plan.early_stopping <= state.evaluations_since_best
+        return not state.stopped_early
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """All that resuming needs, in a folder that appears whole; only the last one is kept."""
+        folder = self.plan.output / "checkpoints" / f"{PREFIX}{self.state.global_step}"
+        with written_whole(folder) as partial:
+            self.model.save_pretrained(partial)
+            self._save_optimizer_and_scheduler(str(partial))
+            self._save_scaler(str(partial))
+            self._save_rng_state(str(partial))
+            self.state.save_to_json(str(partial / TRAINER_STATE_NAME))
+            seconds = self._seconds()
+            kept = {**self.run_state.__dict__, "seconds": seconds}
+            (partial / OWN_STATE).write_text(json.dumps(kept), encoding="utf-8")
+            if self.recurrent_state is not None:
+                torch.save(self.recurrent_state, partial / RECURRENT_STATE)
+        remove_other_checkpoints(folder)
+        self.saved = time.monotonic()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.run_state = self._read_run_state(Path(checkpoint))
+            recurrent = Path(checkpoint) / RECURRENT_STATE
+            if recurrent.is_file():
+                self.recurrent_state = torch.load(recurrent, weights_only=True, map_location=self.plan.device)
+
+    def _read_run_state(self, checkpoint: Path) -> RunState:
+        self.run_state = RunState(**json.loads((checkpoint / OWN_STATE).read_text(encoding="utf-8")))
+        if self.run_state.stopped_early:
+            self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        return self.run_state
+
+    def _drop_log_after(self, step: int) -> None:
+        """Forget the lines of steps that will be done again."""
+        log = self.plan.output / "log.jsonl"
+        if log.is_file():
+            lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            log.write_text("".join(kept), encoding="utf-8")
+
+    def _finished(self) -> bool:
+        return self.run_state.stopped_early or self.state.global_step >= self.state.max_steps
+
+
+class _Housekeeping(TrainerCallback):
+    """When to evaluate, save and stop. A step that ends an epoch leaves all three to the end of that epoch, so that
+    no checkpoint lies between an epoch's last step and its evaluation."""
+
+    def __init__(self, trainer: RunTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.reporter.start(self.trainer.plan.stage, state.max_steps)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        epoch = float(state.epoch or 0)
+        if epoch == int(epoch):
+            self.trainer.recurrent_state = None  # a resumed epoch keeps the state that the checkpoint had
+        if self.trainer.on_epoch is not None:
+            self.trainer.on_epoch(int(epoch))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        ends_epoch = float(state.epoch or 0) == int(state.epoch or 0)
+        if ends_epoch:
+            control.should_training_stop = False
+            return
+        last = state.global_step >= state.max_steps
+        every = self.trainer.plan.evaluate_steps
+        if last or (every and state.global_step % every == 0):
+            self.trainer.evaluate_and_keep()
+        self._save_or_stop(control, last)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if float(state.epoch or 0) != int(state.epoch or 0):
+            return  # stopped within the epoch
+        control.should_log = True
+        go_on = self.trainer.evaluate_and_keep()
+        last = state.global_step >= state.max_steps or not go_on
+        self._save_or_stop(control, last)
+        control.should_training_stop = control.should_training_stop or last
+
+    def _save_or_stop(self, control: TrainerControl, last: bool) -> None:
+        trainer = self.trainer
+        due = time.monotonic() - trainer.saved >= 60 * trainer.plan.checkpoint_minutes
+        control.should_save = due or last or trainer.stop.asked
+        if trainer.stop.asked:
+            control.should_training_stop = True
+
+
+class LanguageModelTrainer(RunTrainer):
+    """Truncated back-propagation through time: state goes in, comes out, and is detached between windows.
+
+    Args:
+        draw_candidates: for a sampled softmax: called once a step, its result is given to the model.
+    """
+
+    def __init__(self, *args: Any, draw_candidates: Callable[[], Any] | None = None, **kwargs: Any) -> None:
+        self.draw_candidates = draw_candidates
+        super().__init__(*args, **kwargs)
+
+    def forward(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
+        """One window of every stream."""
+        extra = {} if self.draw_candidates is None else {"candidates": self.draw_candidates()}
+        if self.recurrent_state is not None:
+            extra["state"] = self.recurrent_state
+        outputs = model(**inputs, **extra)
+        self.recurrent_state = detached(outputs.get("state"))
+        return outputs
+
+
+class ClassifierTrainer(RunTrainer):
+    """Classification; `class_weights` (classes,) go to the model's loss."""
+
+    def __init__(self, *args: Any, class_weights: Tensor | None = None, **kwargs: Any) -> None:
+        self.class_weights = class_weights
+        super().__init__(*args, **kwargs)
+
+    def forward(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
+        """One batch of documents."""
+        extra = {} if self.class_weights is None else {"class_weights": self.class_weights}
+        return model(**inputs, **extra)
+
+
+def detached(state: Any) -> Any:
+    """A nested state without its history."""
+    if state is None or isinstance(state, Tensor):
+        return None if state is None else state.detach()
+    return tuple(detached(part) for part in state)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory used so far, MiB: of the GPU where the run is on one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _out_of_memory(stage: str) -> RunFailed:
+    return RunFailed("out of memory", f"the {stage}", "lower --batch-size or --bptt, or use --precision bf16")
+
+
+def _arguments(plan: TrainingPlan) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(plan.output / "checkpoints"),
+        num_train_epochs=plan.epochs,
+        max_steps=-1 if plan.max_steps is None else plan.max_steps,
+        max_grad_norm=plan.gradient_clip,
+        fp16=plan.precision == "fp16",
+        use_cpu=plan.device.type == "cpu",
+        seed=plan.seed,
+        logging_steps=plan.log_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to=plan.tracker,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
