@@ -19,7 +19,15 @@ def register_families() -> None:
         family.register()
 
 
-# The console script registers in its commands instead, so that `nlptl --help` does not wait for torch. No other
-# program can have this name: a script `nlptl.py` would hide the package from itself.
-if Path(sys.argv[0]).stem != "nlptl":
+def _is_command_line() -> bool:
+    """Whether this process is `nlptl ...` or `python -m nlptl ...`, which registers when a command needs it, so that
+    `nlptl --help` does not wait for torch. No other program can have this name: a script `nlptl.py` would hide the
+    package from itself."""
+    if sys.argv[0] == "-m":
+        words = sys.orig_argv
+        return "-m" in words and words[words.index("-m") + 1] == __name__
+    return Path(sys.argv[0]).stem == __name__
+
+
+if not _is_command_line():
     register_families()

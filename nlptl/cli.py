@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-import typer.core
 import typer.main
 
 from nlptl.commands.printing import print_error
 from nlptl.commands.running import run_command
+from nlptl.commands.typer_command import Command
 from nlptl.config import (
     EvaluateConfig,
     ExtractConfig,
@@ -30,10 +30,7 @@ from nlptl.config import (
     QuickstartConfig,
     RunConfig,
 )
-from nlptl.errors import UsageError
 from nlptl.version import __version__
-
-SEVERAL_VALUES = ("text", "validation_text", "lm_text")
 
 
 def _option(help: str, *names: str, **settings: Any) -> Any:
@@ -90,44 +87,6 @@ def main() -> int:
     return code if isinstance(code, int) else 0
 
 
-class Command(typer.core.TyperCommand):
-    """A command whose `--text` takes all words up to the next option, for a shell writes a glob out."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        several = {name for option in self.params if option.name in SEVERAL_VALUES for name in option.opts}
-        return super().parse_args(ctx, _repeated(args, several))
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Help in sections: arguments, the command's own options, the common ones."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            title = (
-                getattr(parameter, "rich_help_panel", None) or f"{parameter.param_type_name.capitalize()}s"
-            )
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                sections.setdefault(title, []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
-
-
-def _repeated(words: Sequence[str], several: set[str]) -> list[str]:
-    """`--text a b` as `--text a --text b`."""
-    repeated: list[str] = []
-    option, before = None, ""
-    for word in words:
-        if word.startswith("-"):
-            option = word if word in several else None
-        elif option is not None and before != option:
-            if word.endswith((".yaml", ".yml")):
-                raise UsageError(f"{word!r} is among the texts", option, "a config stands before all options")
-            repeated.append(option)
-        repeated.append(word)
-        before = word
-    return repeated
-
-
 def _command(
     group: typer.Typer, name: str, example: str
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -148,21 +107,23 @@ def _command(
 def _common_options(
     output: Annotated[Path | None, _common("Folder or file for the results.", "--output", "-o")] = None,
     force: Annotated[bool, _common("Replace what a former run wrote.", "--force")] = False,
-    seed: Annotated[int | None, _common("Of all that is drawn at random (0).")] = None,
+    seed: Annotated[int | None, _common("Of everything random; 0 by default.")] = None,
     device: Annotated[str | None, _common("auto, cpu, cuda, cuda:N or mps.")] = None,
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"] | None, _common("Of the arithmetic.")
+        Literal["auto", "fp32", "bf16", "fp16"] | None,
+        _common("Number format; auto picks what is fast here."),
     ] = None,
     batch_size: Annotated[int | None, _common("Documents, or rows of language-model text.")] = None,
-    max_length: Annotated[int | None, _common("Tokens kept of a document.")] = None,
+    max_length: Annotated[int | None, _common("Cut documents to so many tokens.")] = None,
     assignments: Annotated[
-        list[str] | None, _common("Set any key of the config; repeatable.", "--set", metavar="KEY=VALUE")
+        list[str] | None,
+        _common("Set any key of the config, dotted; repeatable.", "--set", metavar="KEY=VALUE"),
     ] = None,
-    dry_run: Annotated[bool, _common("Check everything, say the plan, stop.", "--dry-run")] = False,
+    dry_run: Annotated[bool, _common("Check everything, print the plan, and stop.", "--dry-run")] = False,
     offline: Annotated[bool | None, _common("Never open a connection.", "--offline")] = None,
-    as_json: Annotated[bool, _common("Print one JSON object.", "--json")] = False,
-    verbose: Annotated[bool, _common("Let the libraries talk.", "--verbose", "-v")] = False,
-    quiet: Annotated[bool, _common("No progress, no notes.", "--quiet", "-q")] = False,
+    as_json: Annotated[bool, _common("Print the result as one JSON object.", "--json")] = False,
+    verbose: Annotated[bool, _common("Show what the libraries say, too.", "--verbose", "-v")] = False,
+    quiet: Annotated[bool, _common("No progress and no notes.", "--quiet", "-q")] = False,
     debug: Annotated[bool, _common("Show the traceback of an error.", "--debug")] = False,
 ) -> None:
     """What every command takes."""
@@ -170,7 +131,7 @@ def _common_options(
 
 def _run(context: typer.Context, schema: type[RunConfig], command: str, needs: Sequence[str]) -> None:
     example = (context.command.epilog or "").removeprefix("Example: ")
-    run_command(schema, command, context.params, needs, f"for example {example}")
+    run_command(schema, command, context.params, needs, example)
 
 
 def _show_version(asked: bool) -> None:
@@ -194,8 +155,12 @@ def pretrain(
     config: ConfigFile = None,
     family: Annotated[str | None, _option("Start a new model of this family.", metavar="NAME")] = None,
     model: Annotated[str | None, _option("Or go on with this language model.", metavar="MODEL")] = None,
-    text: Annotated[Paths, _option("Text files, data, folders.", metavar="PATH...")] = None,
-    validation_text: Annotated[Paths, _option("Held-out text; else a twentieth.", metavar="PATH...")] = None,
+    text: Annotated[
+        Paths, _option("Text files, data with a text column, folders.", metavar="PATH...")
+    ] = None,
+    validation_text: Annotated[
+        Paths, _option("Held-out text; else a twentieth of --text.", metavar="PATH...")
+    ] = None,
     text_column: TextColumn = None,
     size: Annotated[str | None, _option("A named size of the family.", metavar="NAME")] = None,
     vocab_size: Annotated[int | None, _option("Tokens of a new tokenizer.")] = None,
@@ -211,52 +176,65 @@ def pretrain(
     _run(context, PretrainConfig, "nlptl.commands.pretrain:pretrain", ["text", "output"])
 
 
-@_command(app, "finetune", "nlptl finetune --model ulmfit-mini --data sample -o runs/first")
+@_command(app, "finetune", "nlptl finetune --model runs/lm --data reviews.csv -o runs/first")
 def finetune(
     context: typer.Context,
     config: ConfigFile = None,
     model: Model = None,
     data: Data = None,
-    validation: Annotated[str | None, _option("Else a tenth of the training data.", metavar="DATA")] = None,
-    test: Annotated[str | None, _option("Measured once, at the end.", metavar="DATA")] = None,
+    validation: Annotated[
+        str | None, _option("Validation data; else a tenth of --data.", metavar="DATA")
+    ] = None,
+    test: Annotated[str | None, _option("Test data, measured once at the end.", metavar="DATA")] = None,
     text_column: TextColumn = None,
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     limit: Annotated[int | None, _option("Train on so many rows, balanced by class.")] = None,
     strategy: Annotated[
-        Literal["fine-tune", "freeze"] | None, _option("Whether the encoder learns too.")
+        Literal["fine-tune", "freeze"] | None, _option("Train the whole model, or a head on frozen features.")
     ] = None,
-    head: Annotated[
-        Literal["logistic", "mlp", "bilstm-attention"] | None, _option("What 'freeze' trains.")
+    head: Annotated[Literal["logistic", "mlp"] | None, _option("The head that 'freeze' trains.")] = None,
+    lm_text: Annotated[
+        Paths, _option("Unlabelled text of the task, for the language model.", metavar="PATH...")
     ] = None,
-    lm_text: Annotated[Paths, _option("Unlabelled text of the task.", metavar="PATH...")] = None,
     lm_tuning: Annotated[
-        bool | None, _option("Tune the language model first.", "--lm-tuning/--no-lm-tuning")
+        bool | None,
+        _option("Tune the language model on the task first, or not.", "--lm-tuning/--no-lm-tuning"),
     ] = None,
     backward_model: Annotated[
-        str | None, _option("A backward one beside it (ULMFiT).", metavar="MODEL")
+        str | None, _option("The backward language model beside it (ULMFiT).", metavar="MODEL")
     ] = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
-    discriminative_decay: Annotated[float | None, _option("Rate ratio of neighbouring layer groups.")] = None,
+    discriminative_decay: Annotated[
+        float | None, _option("Each layer group learns this much slower than the next.")
+    ] = None,
     gradual_unfreezing: Annotated[
-        bool | None, _option("One more group an epoch.", "--gradual-unfreezing/--no-gradual-unfreezing")
+        bool | None,
+        _option(
+            "Unfreeze one more layer group an epoch, or all at once.",
+            "--gradual-unfreezing/--no-gradual-unfreezing",
+        ),
     ] = None,
     schedule: Annotated[
         Literal["slanted-triangular", "linear", "cosine", "inverse-square-root", "constant"] | None,
-        _option("How the rate moves."),
+        _option("How the learning rate moves over the run."),
     ] = None,
-    lm_weight: Annotated[float | None, _option("Share of a language-model loss (GPT).")] = None,
-    class_weight: Annotated[Literal["none", "balanced"] | None, _option("Weight of each class.")] = None,
-    early_stopping: Annotated[int | None, _option("Epochs without a gain; 0 for never.")] = None,
+    lm_weight: Annotated[float | None, _option("Weight of an auxiliary language-model loss (GPT).")] = None,
+    class_weight: Annotated[
+        Literal["none", "balanced"] | None, _option("Weight of each class in the loss.")
+    ] = None,
+    early_stopping: Annotated[
+        int | None, _option("Stop after so many epochs without a gain; 0 for never.")
+    ] = None,
     resume: Resume = False,
     **common: Any,
 ) -> None:
-    """Make a classifier from a language model and labelled texts."""
+    """Make a classifier of a language model."""
     _run(context, FinetuneConfig, "nlptl.commands.finetune:finetune", ["model", "data", "output"])
 
 
-@_command(app, "extract-features", "nlptl extract-features --model runs/lm --data a.csv -o a.parquet")
+@_command(app, "extract-features", "nlptl extract-features --model runs/lm --data reviews.csv -o reviews.npy")
 def extract_features(
     context: typer.Context,
     model: Model = None,
@@ -266,15 +244,17 @@ def extract_features(
     text_column: TextColumn = None,
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,
-    level: Annotated[Literal["text", "token"] | None, _option("A vector for each of these.")] = None,
+    level: Annotated[Literal["text", "token"] | None, _option("One vector a text, or one a token.")] = None,
     pooling: Annotated[
-        Literal["mean", "max", "last", "concat"] | None, _option("From tokens to a text.")
+        Literal["mean", "max", "last", "concat"] | None, _option("How tokens become one vector.")
     ] = None,
     layers: Annotated[str | None, _option("last, mix, all, or numbers such as 0,2.")] = None,
     pretokenized: Annotated[bool | None, _option("Split on white space only.", "--pretokenized")] = None,
     **common: Any,
 ) -> None:
-    """Write a model's vectors of texts or tokens to a file (.parquet, .npy, .safetensors, .hdf5)."""
+    """Write a model's features of texts to a file.
+
+    The file's suffix is its format: .parquet, .npy, .safetensors or .hdf5."""
     _run(
         context,
         ExtractConfig,
@@ -283,7 +263,7 @@ def extract_features(
     )
 
 
-@_command(app, "evaluate", "nlptl evaluate --model runs/first --data test.csv -o runs/first-test")
+@_command(app, "evaluate", "nlptl evaluate --model runs/first --data test.csv -o runs/report")
 def evaluate(
     context: typer.Context,
     model: Model = None,
@@ -291,9 +271,11 @@ def evaluate(
     text_column: TextColumn = None,
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,
-    compare: Annotated[str | None, _option("A second run, on the same rows.", metavar="MODEL")] = None,
-    min_accuracy: Annotated[float | None, _option("Exit with 1 below this.")] = None,
-    unknown_labels: Annotated[Literal["error", "skip"] | None, _option("Labels the model lacks.")] = None,
+    compare: Annotated[str | None, _option("A second run, tested on the same rows.", metavar="MODEL")] = None,
+    min_accuracy: Annotated[float | None, _option("Exit with code 1 below this accuracy.")] = None,
+    unknown_labels: Annotated[
+        Literal["error", "skip"] | None, _option("What to do with labels the model does not know.")
+    ] = None,
     **common: Any,
 ) -> None:
     """Measure a classifier on labelled texts, with intervals."""
@@ -308,21 +290,25 @@ def predict(
     text_column: TextColumn = None,
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,
-    format: Annotated[Literal["jsonl", "csv"] | None, _option("Of the rows.")] = None,
-    probabilities: Annotated[bool | None, _option("Of every label.", "--probabilities")] = None,
+    format: Annotated[Literal["jsonl", "csv"] | None, _option("Format of the rows.")] = None,
+    probabilities: Annotated[
+        bool | None, _option("Give the probability of every label.", "--probabilities")
+    ] = None,
     **common: Any,
 ) -> None:
     """Label texts, one line each, in order."""
     _run(context, PredictConfig, "nlptl.commands.predict:predict", ["model", "data"])
 
 
-@_command(models, "import", "nlptl models import --from fastai --weights w.pth --vocab i.pkl -o lm")
+@_command(models, "import", "nlptl models import --from fastai --weights lm.pth --vocab itos.pkl -o lm")
 def import_checkpoint(
     context: typer.Context,
-    source: Annotated[Literal["fastai"] | None, _option("Who wrote the checkpoint.", "--from")] = None,
-    weights: Annotated[Path | None, _option("Its weights.")] = None,
-    vocab: Annotated[Path | None, _option("Its tokens, as .pkl or .json.")] = None,
-    backward_weights: Annotated[Path | None, _option("Weights of the backward model.")] = None,
+    source: Annotated[
+        Literal["fastai"] | None, _option("The system that wrote the checkpoint.", "--from")
+    ] = None,
+    weights: Annotated[Path | None, _option("The checkpoint's file of weights.")] = None,
+    vocab: Annotated[Path | None, _option("Its list of tokens, .pkl or .json.")] = None,
+    backward_weights: Annotated[Path | None, _option("Weights of its backward model.")] = None,
     **common: Any,
 ) -> None:
     """Turn the checkpoint of another system into a model folder."""
@@ -331,5 +317,5 @@ def import_checkpoint(
 
 @_command(app, "quickstart", "nlptl quickstart")
 def quickstart(context: typer.Context, **common: Any) -> None:
-    """The whole way in two minutes, offline, on what ships with the package."""
+    """See it all work: two minutes, offline, on sample data."""
     _run(context, QuickstartConfig, "nlptl.commands.quickstart:quickstart", [])

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from nlptl.errors import ConfigError
 
-Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Strict numbers: YAML's `yes` is no 1 and a quoted number is a string.
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Decay = Annotated[float, Field(ge=1, allow_inf_nan=False, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Paths = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
 ScheduleName = Literal["slanted-triangular", "linear", "cosine", "inverse-square-root", "constant"]
 
 
@@ -30,6 +37,12 @@ class Section(BaseModel):
     """A frozen group of keys; a key that is not declared is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        """A key without a value says nothing; so does a section that is left empty."""
+        return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
 
 
 class OptimizerConfig(Section):
@@ -46,13 +59,19 @@ class RunConfig(Section):
     command: ClassVar[str]
 
     output: Path | None = Field(None, description="Folder or file that the results go to.")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Of everything that is drawn at random.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps.")
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = Field(
+        0, description="Of everything that is drawn at random."
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps."
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 for training where the hardware has it, else fp32."
     )
     batch_size: Positive | None = Field(None, description="Documents, or rows of a language-model batch.")
-    max_length: Positive | None = Field(None, description="Tokens of a document kept; what is cut is counted.")
+    max_length: Positive | None = Field(
+        None, description="Tokens of a document kept; what is cut is counted."
+    )
     offline: bool = Field(False, description="Never open a connection.")
 
 
@@ -65,7 +84,7 @@ class TrainingConfig(RunConfig):
     checkpoint_minutes: NonNegative = Field(5.0, description="Time between two checkpoints.")
     log_steps: Positive = Field(20, description="Steps between two lines of log.jsonl.")
     learning_rate: Rate | None = Field(None, description="Highest rate, of the topmost layer group.")
-    discriminative_decay: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
+    discriminative_decay: Decay | None = Field(
         None, description="Each layer group learns this many times slower than the one above it."
     )
     schedule: ScheduleName | None = Field(None, description="How the rate moves over the run.")
@@ -82,8 +101,8 @@ class PretrainConfig(TrainingConfig):
 
     family: str | None = Field(None, description="Start a new language model of this family.")
     model: str | None = Field(None, description="Go on with this language model (target-domain tuning).")
-    text: tuple[str, ...] = Field((), description="Text files, data sets with a text column, folders or globs.")
-    validation_text: tuple[str, ...] = Field((), description="Held-out text; by default a twentieth of the texts.")
+    text: Paths = Field((), description="Text files, data sets with a text column, folders or globs.")
+    validation_text: Paths = Field((), description="Held-out text; by default a twentieth of the texts.")
     text_column: str | None = None
     size: str | None = Field(None, description="Named size of the family.")
     tokenizer: Literal["subword", "word"] | None = Field(None, description="Kind of a new model's tokenizer.")
@@ -92,10 +111,10 @@ class PretrainConfig(TrainingConfig):
     max_steps: Positive | None = Field(None, description="Stop after so many steps.")
     bptt: Positive | None = Field(None, description="Tokens of a window.")
     backward: bool = Field(False, description="Read texts from their end (ULMFiT).")
-    sampled_softmax: Annotated[int, Field(ge=0)] | None = Field(
+    sampled_softmax: Count | None = Field(
         None, description="Train against so many candidates; 0 for the full softmax."
     )
-    evaluate_steps: Annotated[int, Field(ge=0)] = Field(
+    evaluate_steps: Count = Field(
         0, description="Also evaluate every so many steps; 0 for the ends of epochs only."
     )
 
@@ -105,11 +124,11 @@ class LmTuningConfig(Section):
 
     epochs: Positive | None = None
     learning_rate: Rate | None = None
-    discriminative_decay: Annotated[float, Field(ge=1)] | None = None
+    discriminative_decay: Decay | None = None
     schedule: ScheduleName | None = None
     batch_size: Positive | None = None
     bptt: Positive | None = None
-    sampled_softmax: Annotated[int, Field(ge=0)] | None = None
+    sampled_softmax: Count | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     architecture: dict[str, Any] = Field(default_factory=dict)
 
@@ -132,18 +151,20 @@ class FinetuneConfig(TrainingConfig, DataConfig):
     backward_model: str | None = Field(None, description="The backward language model (ULMFiT).")
     validation: str | None = None
     test: str | None = None
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    validation_fraction: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.1
     limit: Positive | None = Field(None, description="A class-balanced sample of so many labelled rows.")
     strategy: Literal["fine-tune", "freeze"] = "fine-tune"
     head: Literal["logistic", "mlp"] = Field("logistic", description="Head for `freeze`.")
-    lm_text: tuple[str, ...] = Field((), description="Unlabelled text of the task.")
+    lm_text: Paths = Field((), description="Unlabelled text of the task.")
     lm_tuning: bool | None = Field(None, description="Tune the language model on the task's text first.")
     lm: LmTuningConfig = LmTuningConfig()
     epochs: Positive | None = None
     gradual_unfreezing: bool | None = Field(None, description="One more layer group an epoch, from the top.")
-    lm_weight: NonNegative | None = Field(None, description="Share of an auxiliary language-model loss (GPT).")
+    lm_weight: NonNegative | None = Field(
+        None, description="Share of an auxiliary language-model loss (GPT)."
+    )
     class_weight: Literal["none", "balanced"] = "none"
-    early_stopping: Annotated[int, Field(ge=0)] = Field(
+    early_stopping: Count = Field(
         0, description="Stop after so many epochs without a better validation result; 0 for never."
     )
 
@@ -156,7 +177,9 @@ class ExtractConfig(DataConfig):
     model: str | None = None
     level: Literal["text", "token"] = "text"
     pooling: Literal["mean", "max", "last", "concat"] = "mean"
-    layers: str = Field("last", pattern=r"^(last|mix|all|\d+(,\d+)*)$")
+    layers: Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)] = (
+        Field("last", pattern=r"^(last|mix|all|\d+(,\d+)*)$")
+    )
     pretokenized: bool = Field(False, description="Texts are split on white space only.")
 
 
@@ -189,13 +212,17 @@ class ImportConfig(RunConfig):
     source: Literal["fastai"] | None = Field(None, description="The system that wrote the checkpoint.")
     weights: Path | None = Field(None, description="The checkpoint's file of weights.")
     vocab: Path | None = Field(None, description="Its list of tokens, in the order of their ids.")
-    backward_weights: Path | None = Field(None, description="Weights of the backward language model (ULMFiT).")
+    backward_weights: Path | None = Field(
+        None, description="Weights of the backward language model (ULMFiT)."
+    )
 
 
 class QuickstartConfig(RunConfig):
     """`nlptl quickstart`."""
 
     command: ClassVar[str] = "quickstart"
+
+    output: Path | None = Path("nlptl-quickstart")
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Section)
@@ -234,7 +261,9 @@ def load_config(
     values.update({key: value for key, value in (options or {}).items() if value is not None})
     for assignment in assignments:
         _assign(values, assignment)
-    return validated(schema, values, where=str(file) if file is not None else None)
+    overridden = bool(assignments) or any(value is not None for value in (options or {}).values())
+    where = None if file is None else f"{file} with the options given" if overridden else str(file)
+    return validated(schema, values, where)
 
 
 def validated(schema: type[AnyConfig], values: Mapping[str, Any], where: str | None = None) -> AnyConfig:
@@ -275,7 +304,10 @@ def dump(config: Section) -> str:
 
 def json_schema() -> dict[str, Any]:
     """A JSON schema for editors: any of the configs that a YAML file may hold."""
-    schemas = {name: COMMANDS[name].model_json_schema(ref_template="#/$defs/{model}") for name in ("pretrain", "finetune")}
+    schemas = {
+        name: COMMANDS[name].model_json_schema(ref_template="#/$defs/{model}")
+        for name in ("pretrain", "finetune")
+    }
     definitions: dict[str, Any] = {}
     for schema in schemas.values():
         definitions.update(schema.pop("$defs", {}))
@@ -294,21 +326,44 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as people expect it: `1e-3` is a number, and a key that is given twice is a mistake."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key '{key.value}' is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigError("no such config file", str(file), "check the path, or leave it out") from None
     except IsADirectoryError:
-        raise ConfigError("a folder where a config file is due", str(file), "name the YAML file in it") from None
+        raise ConfigError(
+            "a folder where a config file is due", str(file), "name the YAML file in it"
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError("not a UTF-8 text file", str(file), "save it as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", str(file), "check its permissions") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}, line {mark.line + 1}" if mark is not None else str(file)
-        raise ConfigError(f"not valid YAML ({getattr(error, 'problem', error)})", where, "mend that line") from None
+        raise ConfigError(
+            f"not valid YAML ({getattr(error, 'problem', error)})", where, "mend that line"
+        ) from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -319,17 +374,19 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 def _assign(values: dict[str, Any], assignment: str) -> None:
     key, sign, text = assignment.partition("=")
     if not sign or not key.strip():
-        raise ConfigError(f"{assignment!r} is not KEY=VALUE", "--set", "for example --set optimizer.weight_decay=0.01")
+        raise ConfigError(
+            f"{assignment!r} is not KEY=VALUE", "--set", "for example --set optimizer.weight_decay=0.01"
+        )
     *parents, last = key.strip().replace("-", "_").split(".")
     place = values
     for parent in parents:
-        inner = place.setdefault(parent, {})
+        inner = place[parent] = {} if place.get(parent) is None else place[parent]
         if not isinstance(inner, dict):
             raise ConfigError(f"{parent!r} holds a value, not keys", f"--set {assignment}", "shorten the key")
         place = inner
     try:
-        place[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        place[last] = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError):
         place[last] = text
 
 

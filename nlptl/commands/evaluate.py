@@ -27,7 +27,9 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     """Measure a run on labelled data; beside a second run, where one is named."""
     if config.model is None or config.data is None:
         missing = "--model" if config.model is None else "--data"
-        raise UsageError(f"{missing} is missing", "nlptl evaluate", "for example --model runs/a --data test.csv")
+        raise UsageError(
+            f"{missing} is missing", "nlptl evaluate", "for example --model runs/a --data test.csv"
+        )
     columns = Columns(config.text_column, config.text_pair_column, config.label_column)
     rows, notes = load_rows(config.data, columns=columns, labels="required", offline=config.offline)
     classifier = load_classifier(config.model, config)
@@ -40,7 +42,12 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     notes += [truncation] if truncation else []
     if invocation.dry_run:
         lengths = np.array([len(encoding["input_ids"]) for encoding in encoded.encodings] or [0])
-        return {"command": "evaluate", "rows": len(known), "notes": notes, "text_lengths": length_distribution(lengths)}
+        return {
+            "command": "evaluate",
+            "rows": len(known),
+            "notes": notes,
+            "text_lengths": length_distribution(lengths),
+        }
     folder = None
     if config.output is not None:
         from nlptl.evaluation.report import require_report_packages
@@ -84,7 +91,9 @@ def _comparison(
         )
     theirs = other.probabilities(other.encode(rows), invocation.reporter)
     theirs = theirs[:, [other.label_names.index(name) for name in classifier.label_names]]
-    decide = (lambda p: (p >= 0.5).astype(np.int64)) if classifier.multi_label else (lambda p: p.argmax(axis=1))
+    decide = (
+        (lambda p: (p >= 0.5).astype(np.int64)) if classifier.multi_label else (lambda p: p.argmax(axis=1))
+    )
     labels = np.asarray(rows["label_id"]).astype(np.int64)
     return paired_comparison(labels, decide(probabilities), decide(theirs), seed=config.seed)
 

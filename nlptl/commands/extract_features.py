@@ -1,4 +1,4 @@
-"""`nlptl extract-features`: a frozen language model's vectors of texts or tokens, in a file that says what made them."""
+"""`nlptl extract-features`: vectors of texts or tokens by a frozen model, in a file that says what made them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
         rows: Sequence[Mapping[str, Any]] = list(stdin_rows())
         notes: list[str] = []
     else:
-        rows, notes = load_rows(config.data, columns=columns, labels="optional", offline=config.offline)  # type: ignore[assignment]
+        rows, notes = load_rows(config.data, columns=columns, labels="optional", offline=config.offline)
     source = find_model(config.model, offline=config.offline)
     if not source.has_tokenizer:
         raise ModelError("a model without a tokenizer", config.model, "import it again with its vocabulary")
     device = resolve_device(config.device)
     precision = inference_precision(config.precision, device)
-    model = source.family.encoder_class.from_pretrained(source.path).to(device).eval()
+    model = source.family.encoder_class.from_pretrained(source.path).eval()
+    model.to(device)
     tokenizer = AutoTokenizer.from_pretrained(source.path)
     layers = _layers(config, _widths(model))
     width = sum(layers.values()) if config.layers != "mix" else next(iter(layers.values()))
@@ -113,12 +114,16 @@ def _checked(config: ExtractConfig) -> Path:
     for value, option in ((config.model, "--model"), (config.data, "--data"), (config.output, "--output")):
         if value is None:
             example = {"--model": "runs/lm", "--data": "texts.csv", "--output": "features.parquet"}[option]
-            raise UsageError(f"{option} is missing", "nlptl extract-features", f"for example {option} {example}")
+            raise UsageError(
+                f"{option} is missing", "nlptl extract-features", f"for example {option} {example}"
+            )
     output = config.output
     assert output is not None
     if output.suffix not in SUFFIXES:
         raise UsageError(
-            f"no format is known by the suffix {output.suffix!r}", str(output), f"use one of {', '.join(SUFFIXES)}"
+            f"no format is known by the suffix {output.suffix!r}",
+            str(output),
+            f"use one of {', '.join(SUFFIXES)}",
         )
     if output.is_dir() or not output.parent.is_dir():
         what = "a folder stands where a file is due" if output.is_dir() else "its folder does not exist"
@@ -160,7 +165,9 @@ def _layers(config: ExtractConfig, widths: Sequence[int]) -> dict[int, int]:
     layers = {layer: widths[layer] for layer in chosen}
     if config.layers == "mix" and len(set(layers.values())) > 1:
         said = ", ".join(map(str, widths))
-        raise ConfigError(f"layers of different widths ({said}) cannot be mixed", "--layers mix", "use --layers last")
+        raise ConfigError(
+            f"layers of different widths ({said}) cannot be mixed", "--layers mix", "use --layers last"
+        )
     return layers
 
 
@@ -186,7 +193,9 @@ def _vectors(
             chosen = [torch.stack(chosen).mean(dim=0)]
         of_text = batch["attention_mask"].bool() & (batch["special_tokens_mask"] == 0)
         if config.level == "text":
-            pooled = torch.cat([pool(state, of_text, config.pooling) for state in chosen], dim=1).cpu().numpy()
+            pooled = (
+                torch.cat([pool(state, of_text, config.pooling) for state in chosen], dim=1).cpu().numpy()
+            )
             for row, vector in zip(rows, pooled, strict=True):
                 vectors[row] = vector
             continue

@@ -57,7 +57,9 @@ def feature_file(path: Path, rows: int, labelled: bool, facts: Mapping[str, str]
             yield write
         os.replace(partial, path)
     except OSError as error:
-        raise RunFailed(f"cannot be written ({error.strerror})", str(path), "make room, or name another") from None
+        raise RunFailed(
+            f"cannot be written ({error.strerror})", str(path), "make room, or name another"
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -98,9 +100,7 @@ def _parquet(
 
 
 @contextmanager
-def _npy(
-    partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[str, str]
-) -> Iterator[Write]:
+def _npy(partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[str, str]) -> Iterator[Write]:
     array: NDArray[np.float32] | None = None
     numbers: list[int] = []
     labels: list[Any] = []
@@ -141,9 +141,7 @@ def _safetensors(
 
 
 @contextmanager
-def _hdf5(
-    partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[str, str]
-) -> Iterator[Write]:
+def _hdf5(partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[str, str]) -> Iterator[Write]:
     with h5py.File(partial, "w") as file:
         count = 0
 

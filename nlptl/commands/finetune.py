@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.forecast import finetuning_forecast
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
 from nlptl.commands.model_card import classifier_card
+from nlptl.commands.plans import given, training_plan
 from nlptl.commands.prediction import load_classifier, measured
 from nlptl.config import FinetuneConfig, with_recipe
 from nlptl.data.cache import cache_folder
@@ -23,14 +27,15 @@ from nlptl.data.datasets import Columns, Task, encode_labels, load_task
 from nlptl.data.encoding import EncodedRows, encode_rows
 from nlptl.data.lm_text import find_lm_text
 from nlptl.errors import ConfigError, ModelError, UsageError
-from nlptl.families import Family
+from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder, find_model
 from nlptl.strategies.examples import Examples
 from nlptl.strategies.finetune import balanced_weights, fine_tune
 from nlptl.strategies.freeze import document_features, fit_logistic, fit_mlp
 from nlptl.training.checkpoints import written_whole
-from nlptl.training.precision import inference_precision, resolve_device, training_precision
-from nlptl.training.trainers import TrainingPlan, TrainingResult, peak_memory_mb
+from nlptl.training.models import LayeredClassifier
+from nlptl.training.precision import inference_precision, resolve_device
+from nlptl.training.trainers import peak_memory_mb
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,9 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         for name, source in zip(("lm", "backward-lm"), sources, strict=False)
     ]
     train = _examples(task.train, task, tokenizer, config.max_length, "training texts", notes, invocation)
-    validation = _examples(task.validation, task, tokenizer, config.max_length, "validation texts", notes, invocation)
+    validation = _examples(
+        task.validation, task, tokenizer, config.max_length, "validation texts", notes, invocation
+    )
 
     set_seed(config.seed)
     classifier = family.build_classifier(language_models, _architecture(config), _label_config(task))
@@ -115,22 +122,44 @@ def _required(value: str | None, option: str) -> str:
 def _language_models(config: FinetuneConfig) -> list[ModelFolder]:
     """The language model, and the backward one where it is named; both looked at before anything is loaded."""
     if config.model is None:
-        raise UsageError("--model is missing", "nlptl finetune", "name a language model that `nlptl pretrain` wrote")
+        raise UsageError(
+            "--model is missing", "nlptl finetune", "name a language model that `nlptl pretrain` wrote"
+        )
     sources = [find_model(config.model, offline=config.offline)]
     if config.backward_model is not None:
         sources.append(find_model(config.backward_model, offline=config.offline))
     names = (config.model, config.backward_model)
     for name, source in zip(names, sources, strict=False):
         if not source.is_language_model:
-            raise ModelError("a classifier where a language model is due", name, "name what `nlptl pretrain` wrote")
+            raise ModelError(
+                "a classifier where a language model is due", name, "name what `nlptl pretrain` wrote"
+            )
         if not source.has_tokenizer:
-            raise ModelError("a language model without a tokenizer", name, "import it again with its vocabulary")
+            raise ModelError(
+                "a language model without a tokenizer", name, "import it again with its vocabulary"
+            )
     if len({source.family.name for source in sources}) > 1:
-        raise ConfigError("the two language models are of different families", "--backward-model", "use one family")
+        raise ConfigError(
+            "the two language models are of different families", "--backward-model", "use one family"
+        )
     return sources
 
 
 def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:
+    """The config with what the family's recipe says where the user says nothing.
+
+    Raises:
+        ConfigError: an option that contradicts another, or means nothing for this family.
+    """
+    if config.lm_text and config.lm_tuning is False:
+        raise ConfigError(
+            "text to tune on, and no tuning", "--lm-text with --no-lm-tuning", "leave one of them out"
+        )
+    if config.lm_weight is not None and "lm_weight" not in family.recipes["finetune"]:
+        cause = f"{family.name} is fine-tuned without an auxiliary language-model loss"
+        raise ConfigError(cause, "--lm-weight", "leave it out")
+    if config.lm_text and config.lm_tuning is None:
+        config = config.model_copy(update={"lm_tuning": True})
     if config.strategy == "freeze":
         config = with_recipe(config, family.recipes["freeze"])
     config = with_recipe(config, family.recipes["finetune"])
@@ -207,7 +236,7 @@ def _examples(
 
 
 def _fine_tuned(
-    classifier: PreTrainedModel,
+    classifier: LayeredClassifier,
     tokenizer: PreTrainedTokenizerBase,
     train: Examples,
     validation: Examples,
@@ -216,49 +245,31 @@ def _fine_tuned(
     folder: Path,
     invocation: Invocation,
 ) -> Work:
-    device = resolve_device(config.device)
-    assert config.epochs and config.learning_rate and config.discriminative_decay and config.schedule
-    assert config.optimizer.betas and config.batch_size
-    plan = TrainingPlan(
-        stage="classifier",
-        output=folder,
-        epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        discriminative_decay=config.discriminative_decay,
-        schedule=config.schedule,
-        betas=config.optimizer.betas,
-        weight_decay=config.optimizer.weight_decay or 0.0,
-        gradient_clip=config.optimizer.gradient_clip or 0.0,
-        device=device,
-        precision=training_precision(config.precision, device),
-        seed=config.seed,
-        early_stopping=config.early_stopping,
-        checkpoint_minutes=config.checkpoint_minutes,
-        log_steps=config.log_steps,
-        tracker=config.tracker,
-    )
+    plan = training_plan("classifier", folder, config, config)
 
     def save(path: Path) -> None:
         classifier.save_pretrained(path)
         tokenizer.save_pretrained(path)
 
-    result: TrainingResult = fine_tune(
+    result = fine_tune(
         classifier,
         train,
         validation,
         plan,
-        batch_size=config.batch_size,
+        batch_size=given(config.batch_size, "batch_size"),
         gradual_unfreezing=bool(config.gradual_unfreezing),
-        class_weights=_class_weights(config, train, classifier, device),
+        class_weights=_class_weights(config, train, classifier, plan.device),
         save=save,
         reporter=invocation.reporter,
         resume=invocation.resume,
     )
-    return Work(result.epochs, result.seconds, result.epochs * len(train), result.tokens, result.peak_memory_mb)
+    return Work(
+        result.epochs, result.seconds, result.epochs * len(train), result.tokens, result.peak_memory_mb
+    )
 
 
 def _on_frozen_features(
-    classifier: PreTrainedModel,
+    classifier: LayeredClassifier,
     tokenizer: PreTrainedTokenizerBase,
     train: Examples,
     validation: Examples,
@@ -267,11 +278,9 @@ def _on_frozen_features(
     folder: Path,
     invocation: Invocation,
 ) -> Work:
-    import time
-
     began = time.monotonic()
     device = resolve_device(config.device)
-    classifier.to(device)
+    torch.nn.Module.to(classifier, device)  # transformers wraps `to`, and the annotation is lost
     precision = inference_precision(config.precision, device)
     parts = []
     for examples in (train, validation):
@@ -296,23 +305,27 @@ def _on_frozen_features(
 
 
 def _features_name(
-    language_models: list[Path], classifier: PreTrainedModel, examples: Examples, precision: str
+    language_models: list[Path], classifier: LayeredClassifier, examples: Examples, precision: str
 ) -> str:
     """Of all that decides the features: the body's weights, how it pools, the ids, the precision."""
     digest = hashlib.sha256(precision.encode())
     for path in language_models:
         digest.update((path / "model.safetensors").read_bytes())
     config = classifier.config.to_dict()
-    digest.update(repr(sorted((k, v) for k, v in config.items() if isinstance(v, (int, float, str)))).encode())
+    digest.update(
+        repr(sorted((k, v) for k, v in config.items() if isinstance(v, (int, float, str)))).encode()
+    )
     for encoding in examples.encodings:
         digest.update(np.ascontiguousarray(encoding["input_ids"]).tobytes() + b"|")
     return digest.hexdigest()[:32]
 
 
-def _class_weights(config: FinetuneConfig, train: Examples, classifier: PreTrainedModel, device: Any) -> Any:
+def _class_weights(
+    config: FinetuneConfig, train: Examples, classifier: LayeredClassifier, device: torch.device
+) -> Tensor | None:
     if config.class_weight == "none":
         return None
-    return balanced_weights(train.labels.astype(np.int64), classifier.config.num_labels).to(device)
+    return balanced_weights(train.labels.astype(np.int64), int(classifier.config.num_labels or 0)).to(device)
 
 
 def _measured(final: Any, rows: Dataset | None, task: Task, invocation: Invocation) -> dict[str, Any] | None:

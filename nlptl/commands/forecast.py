@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from nlptl.config import FinetuneConfig, PretrainConfig
@@ -14,7 +15,7 @@ from nlptl.data.datasets import Task
 from nlptl.data.encoding import encode_rows
 from nlptl.data.label_ids import as_list
 from nlptl.data.lm_text import LmText
-from nlptl.families import Family
+from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder
 from nlptl.training.trainers import peak_memory_mb
 
@@ -26,7 +27,8 @@ def pretraining_forecast(
     config: PretrainConfig, family: Family, source: ModelFolder | None, text: LmText
 ) -> dict[str, Any]:
     """The plan of a `pretrain` run: tokens are counted on a sample of the text and scaled up."""
-    sample, texts, characters = [], 0, 0
+    sample: list[str] = []
+    texts = characters = 0
     for item in text:
         if len(sample) < SAMPLE_TEXTS and characters < SAMPLE_CHARACTERS:
             sample.append(item)
@@ -85,7 +87,9 @@ def finetuning_forecast(
         "truncated_tokens": encoded.truncated_tokens,
         "parameters": model.num_parameters(),
         "steps": max(1, len(lengths) // config.batch_size) * config.epochs,
-        "memory_mb": round(training_memory_mb(model, min(int(longest), getattr(model.config, "max_kept_tokens", longest)))),
+        "memory_mb": round(
+            training_memory_mb(model, min(int(longest), getattr(model.config, "max_kept_tokens", longest)))
+        ),
         "notes": list(task.notes),
     }
 
@@ -107,6 +111,6 @@ def training_memory_mb(model: PreTrainedModel, tokens: int) -> float:
     output); dropout and the penalties keep about three more.
     """
     weights = 16 * model.num_parameters()
-    widths = [m.hidden_size for m in model.modules() if hasattr(m, "weight_hh_l0")]
+    widths = [module.hidden_size for module in model.modules() if isinstance(module, nn.LSTM)]
     activations = 4 * tokens * 10 * sum(widths)
     return peak_memory_mb(model.device) + (weights + activations) / 2**20

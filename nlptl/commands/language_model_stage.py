@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from nlptl.commands.invocation import Invocation
+from nlptl.commands.plans import given, training_plan
 from nlptl.commands.run_folder import write_json
-from nlptl.config import OptimizerConfig
+from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.data.cache import cache_folder
-from nlptl.data.corpora import TokenCorpus, split_held_out, tokenise_corpus, training_windows, validation_windows
+from nlptl.data.corpora import (
+    TokenCorpus,
+    split_held_out,
+    tokenise_corpus,
+    training_windows,
+    validation_windows,
+)
 from nlptl.data.lm_text import LmText
 from nlptl.errors import DataError
-from nlptl.families import Family
+from nlptl.families.base import Family
 from nlptl.training.language_modeling import HeldOut, language_model_figures, train_language_model
-from nlptl.training.precision import resolve_device, training_precision
-from nlptl.training.trainers import TrainingPlan, TrainingResult
+from nlptl.training.models import LayeredModel
+from nlptl.training.trainers import TrainingResult
 
 HELD_OUT_TOKENS = 200_000
-
-
-class StageConfig(Protocol):
-    """What the stage reads of a run's config; every None has been filled in by the family's recipe."""
-
-    epochs: int
-    learning_rate: float
-    discriminative_decay: float
-    schedule: str
-    batch_size: int
-    bptt: int
-    sampled_softmax: int
-    optimizer: OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -78,11 +72,11 @@ def train_stage(
     stage: str,
     folder: Path,
     family: Family,
-    model: PreTrainedModel,
+    model: LayeredModel,
     tokenizer: PreTrainedTokenizerBase,
     corpora: Corpora,
-    config: StageConfig,
-    run: Any,
+    config: PretrainConfig | LmTuningConfig,
+    run: TrainingConfig,
     invocation: Invocation,
     *,
     new: bool,
@@ -96,35 +90,16 @@ def train_stage(
     Returns:
         What the training took, and the held-out figures of the model that was kept.
     """
-    device = resolve_device(run.device)
     backward = getattr(model.config, "direction", "forward") == "backward"
-    windows = training_windows(corpora.train, config.batch_size, config.bptt, backward)
-    measured = validation_windows(corpora.held_out, config.batch_size, config.bptt, backward, HELD_OUT_TOKENS)
+    rows, length = given(config.batch_size, "batch_size"), given(config.bptt, "bptt")
+    windows = training_windows(corpora.train, rows, length, backward)
+    measured = validation_windows(corpora.held_out, rows, length, backward, HELD_OUT_TOKENS)
     held_out = HeldOut(measured, corpora.held_out.characters, len(corpora.held_out.ids))
     counts = torch.from_numpy(corpora.train.counts(model.config.vocab_size))
     if new:
         family.prepare_new(model, counts)
     collate = family.window_collate(model.config)
-    assert config.optimizer.betas is not None
-    plan = TrainingPlan(
-        stage=stage,
-        output=folder,
-        epochs=config.epochs,
-        max_steps=getattr(config, "max_steps", None),
-        learning_rate=config.learning_rate,
-        discriminative_decay=config.discriminative_decay,
-        schedule=config.schedule,
-        betas=config.optimizer.betas,
-        weight_decay=config.optimizer.weight_decay or 0.0,
-        gradient_clip=config.optimizer.gradient_clip or 0.0,
-        device=device,
-        precision=training_precision(run.precision, device),
-        seed=run.seed,
-        checkpoint_minutes=run.checkpoint_minutes,
-        log_steps=run.log_steps,
-        evaluate_steps=getattr(config, "evaluate_steps", 0),
-        tracker=run.tracker,
-    )
+    plan = training_plan(stage, folder, config, run)
 
     def save(path: Path) -> None:
         model.save_pretrained(path)
@@ -140,10 +115,10 @@ def train_stage(
         reporter=invocation.reporter,
         resume=invocation.resume,
         counts=counts,
-        candidates=config.sampled_softmax,
+        candidates=given(config.sampled_softmax, "sampled_softmax"),
     )
     best = type(model).from_pretrained(folder / "model")
-    return result, language_model_figures(best, held_out, collate, device)
+    return result, language_model_figures(best, held_out, collate, plan.device)
 
 
 def remember_text(folder: Path, text: LmText, resume: bool) -> None:
@@ -155,7 +130,9 @@ def remember_text(folder: Path, text: LmText, resume: bool) -> None:
     file, print_now = folder / "corpus.json", text.fingerprint()
     if resume and file.is_file():
         if json.loads(file.read_text(encoding="utf-8"))["fingerprint"] != print_now:
-            raise DataError("its text has changed since the run began", str(folder), "start afresh with --force")
+            raise DataError(
+                "its text has changed since the run began", str(folder), "start afresh with --force"
+            )
         return
     write_json(file, {"fingerprint": print_now})
 
@@ -167,7 +144,8 @@ def _tokenise(
     reporter.start("tokenising", None)
 
     def encode(batch: list[str]) -> list[list[int]]:
-        return tokenizer(batch, return_attention_mask=False, verbose=False)["input_ids"]
+        ids: list[list[int]] = tokenizer(batch, return_attention_mask=False, verbose=False)["input_ids"]
+        return ids
 
     def say(count: int, characters: int) -> None:
         reporter.advance(count, f"{count:,} texts, {characters / 1e6:.0f} million characters")
@@ -180,8 +158,6 @@ def _tokenise(
 
 def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Of all that decides which ids a text gets."""
-    import tempfile
-
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)

@@ -24,7 +24,9 @@ def language_model_card(config: PretrainConfig, report: Mapping[str, Any], resul
         ("held-out loss", f"{figures['loss']:.4f} nats a token (perplexity {figures['perplexity']:.1f})"),
         ("held-out bits per character", f"{figures['bits_per_character']:.4f}"),
     ]
-    curve = [(f"{point['tokens_seen']:,.0f}", f"{point['bits_per_character']:.4f}") for point in _curve(result)]
+    curve = [
+        (f"{point['tokens_seen']:,.0f}", f"{point['bits_per_character']:.4f}") for point in _curve(result)
+    ]
     return "\n".join(
         [
             *_front_matter(["text-generation", str(report["family"])]),
@@ -41,12 +43,17 @@ def language_model_card(config: PretrainConfig, report: Mapping[str, Any], resul
 
 def classifier_card(config: RunConfig, report: Mapping[str, Any], notes: Sequence[str]) -> str:
     """Card of a classifier, with its figures and what was noticed in the data."""
+
+    def interval(figures: Mapping[str, Any]) -> str:
+        low, high = figures["accuracy_interval"]
+        return f"{figures['accuracy']:.4f} ({low:.4f} to {high:.4f})"
+
     parts = [(name, report[name]) for name in ("validation", "test") if report.get(name)]
     rows = [
         (
             name,
             f"{figures['examples']:,}",
-            f"{figures['accuracy']:.4f} ({figures['accuracy_interval'][0]:.4f} to {figures['accuracy_interval'][1]:.4f})",
+            interval(figures),
             f"{figures['macro_f1']:.4f}",
             f"{figures['log_loss']:.4f}",
         )
@@ -77,7 +84,14 @@ def _curve(result: TrainingResult) -> list[dict[str, float]]:
 
 
 def _front_matter(tags: Sequence[str]) -> list[str]:
-    return ["---", "library_name: transformers", "tags:", *(f"- {tag}" for tag in ("nlptl", *tags)), "---", ""]
+    return [
+        "---",
+        "library_name: transformers",
+        "tags:",
+        *(f"- {tag}" for tag in ("nlptl", *tags)),
+        "---",
+        "",
+    ]
 
 
 def _how_made(config: RunConfig) -> list[str]:
@@ -85,11 +99,18 @@ def _how_made(config: RunConfig) -> list[str]:
     import transformers
 
     versions = f"nlptl {__version__}, torch {torch.__version__}, transformers {transformers.__version__}"
-    return ["Made by", "", "```", command_line(), "```", "", f"with {versions}; the whole config is in config.yaml.", ""]
+    return [
+        "Made by",
+        "",
+        "```",
+        command_line(),
+        "```",
+        "",
+        f"with {versions}; the whole config is in config.yaml.",
+        "",
+    ]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-

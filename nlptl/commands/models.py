@@ -28,7 +28,11 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
             if not path.is_file():
                 raise UsageError("no such file", str(path), "check the path")
     if invocation.dry_run:
-        return {"command": "models import", "family": family.name, "files": [str(path) for path in files.values()]}
+        return {
+            "command": "models import",
+            "family": family.name,
+            "files": [str(path) for path in files.values()],
+        }
     report: dict[str, Any] = {}
     for direction, paths in directions.items():
         output = config.output

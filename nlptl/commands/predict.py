@@ -34,13 +34,20 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
         raise UsageError("nothing to predict", "nlptl predict", "name a data file, or - for standard input")
     columns = Columns(config.text_column, config.text_pair_column, config.label_column)
     rows: Iterator[Mapping[str, Any]] = (
-        stdin_rows() if config.data == "-" else iterate_rows(config.data, columns=columns, offline=config.offline)
+        stdin_rows()
+        if config.data == "-"
+        else iterate_rows(config.data, columns=columns, offline=config.offline)
     )
     if config.data != "-":
         rows = itertools.chain([next(rows)], rows)  # a bad file is found before the model is loaded
     classifier = load_classifier(config.model, config)
     if invocation.dry_run:
-        return {"command": "predict", "labels": classifier.label_names, "data": config.data, "format": config.format}
+        return {
+            "command": "predict",
+            "labels": classifier.label_names,
+            "data": config.data,
+            "format": config.format,
+        }
     if config.output is not None and config.output.exists() and not invocation.force:
         raise UsageError("the output file is there already", str(config.output), "overwrite it with --force")
     began, count, empty = time.monotonic(), 0, 0
@@ -51,7 +58,9 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
             count += 1
             empty += not row["text"].strip()
     if empty:
-        invocation.reporter.note(f"{empty:,} of {count:,} texts are empty; they were given a label all the same")
+        invocation.reporter.note(
+            f"{empty:,} of {count:,} texts are empty; they were given a label all the same"
+        )
     seconds = time.monotonic() - began
     return {
         "output": None if config.output is None else str(config.output),
@@ -74,7 +83,9 @@ def _written(output: Path | None) -> Iterator[TextIO]:
             yield file
         os.replace(partial, output)
     except OSError as error:
-        raise RunFailed(f"cannot be written ({error.strerror})", str(output), "name another --output") from None
+        raise RunFailed(
+            f"cannot be written ({error.strerror})", str(output), "name another --output"
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
 

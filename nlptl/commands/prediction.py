@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from nlptl.config import RunConfig
 from nlptl.data.encoding import EncodedRows, encode_rows
@@ -56,7 +61,9 @@ class Classifier:
         finally:
             reporter.finish()
 
-    def stream(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], NDArray[np.float32]]]:
+    def stream(
+        self, rows: Iterable[Mapping[str, Any]]
+    ) -> Iterator[tuple[Mapping[str, Any], NDArray[np.float32]]]:
         """Each row with its probabilities, in order, holding a bounded number of rows."""
         buffer: list[Mapping[str, Any]] = []
         for row in rows:
@@ -69,7 +76,9 @@ class Classifier:
     def _run(self, rows: list[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], NDArray[np.float32]]]:
         if rows:
             encoded = encode_rows(rows, self.tokenizer, self.max_length)
-            yield from zip(rows, class_probabilities(self.model, encoded.encodings, self.precision), strict=True)
+            yield from zip(
+                rows, class_probabilities(self.model, encoded.encodings, self.precision), strict=True
+            )
 
     def decide(self, probabilities: NDArray[np.float32]) -> Any:
         """One text's probabilities -> its label, or its labels where it may have several."""
@@ -86,9 +95,13 @@ def load_classifier(name: str, config: RunConfig) -> Classifier:
     """
     found = find_model(name, offline=config.offline)
     if not found.is_classifier:
-        raise ModelError("a language model, not a classifier", name, f"train one: nlptl finetune --model {name} ...")
+        raise ModelError(
+            "a language model, not a classifier", name, f"train one: nlptl finetune --model {name} ..."
+        )
     if not found.has_tokenizer:
-        raise ModelError("a classifier without a tokenizer", name, "put its tokenizer's files beside its weights")
+        raise ModelError(
+            "a classifier without a tokenizer", name, "put its tokenizer's files beside its weights"
+        )
     device = resolve_device(config.device)
     model = AutoModelForSequenceClassification.from_pretrained(found.path).to(device).eval()
     return Classifier(
@@ -114,6 +127,9 @@ def measured(
     probabilities = classifier.probabilities(encoded, reporter)
     labels = np.asarray(rows["label_id"])
     metrics = classification_metrics(
-        labels.astype(np.int64), probabilities.astype(np.float64), classifier.label_names, multi_label=classifier.multi_label
+        labels.astype(np.int64),
+        probabilities.astype(np.float64),
+        classifier.label_names,
+        multi_label=classifier.multi_label,
     )
     return metrics, probabilities

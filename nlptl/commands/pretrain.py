@@ -5,20 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.forecast import pretraining_forecast
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import remember_text, split_figures, tokenised, train_stage
 from nlptl.commands.model_card import language_model_card
+from nlptl.commands.plans import given
 from nlptl.config import PretrainConfig, nearest, with_recipe
 from nlptl.data.columns import Columns
 from nlptl.data.lm_text import LmText, find_lm_text
 from nlptl.errors import ConfigError, ModelError
-from nlptl.families import FAMILIES, Family
+from nlptl.families import FAMILIES
+from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder, find_model
 from nlptl.training.checkpoints import written_whole
+from nlptl.training.models import LayeredModel
 
 TOKENIZER_CHARACTERS = 40_000_000  # more text moves the merges of a small vocabulary no further
 
@@ -30,7 +33,11 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     config = with_recipe(config, family.recipes["pretrain" if source is None else "tune"])
     columns = Columns(text=config.text_column)
     text = find_lm_text(config.text, columns, offline=config.offline)
-    held_out = find_lm_text(config.validation_text, columns, offline=config.offline) if config.validation_text else None
+    held_out = (
+        find_lm_text(config.validation_text, columns, offline=config.offline)
+        if config.validation_text
+        else None
+    )
     if invocation.dry_run:
         return pretraining_forecast(config, family, source, text)
 
@@ -46,7 +53,16 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
         f"vocabulary, {len(corpora.train.ids):,} tokens of text"
     )
     result, figures = train_stage(
-        "language model", folder, family, model, tokenizer, corpora, config, config, invocation, new=source is None
+        "language model",
+        folder,
+        family,
+        model,
+        tokenizer,
+        corpora,
+        config,
+        config,
+        invocation,
+        new=source is None,
     )
     report = {
         "output": str(folder),
@@ -79,10 +95,14 @@ def _language_model(config: PretrainConfig) -> ModelFolder:
     assert config.model is not None
     found = find_model(config.model, offline=config.offline)
     if config.family is not None and config.family != found.family.name:
-        raise ConfigError(f"{config.model} is of the family {found.family.name}", "--family", "leave --family out")
+        raise ConfigError(
+            f"{config.model} is of the family {found.family.name}", "--family", "leave --family out"
+        )
     if config.vocab_size is not None or config.tokenizer is not None or config.size is not None:
         raise ConfigError(
-            "a model that goes on keeps its tokenizer and size", "--model", "leave out vocab_size, tokenizer and size"
+            "a model that goes on keeps its tokenizer and size",
+            "--model",
+            "leave out vocab_size, tokenizer and size",
         )
     if not found.is_language_model:
         raise ModelError("not a language model", config.model, "name what `nlptl pretrain` wrote")
@@ -91,7 +111,9 @@ def _language_model(config: PretrainConfig) -> ModelFolder:
     direction = found.config.get("direction", "forward")
     if config.backward and direction != "backward":
         raise ConfigError(
-            f"{config.model} reads forward", "--backward", "train a backward model of its own: --family with --backward"
+            f"{config.model} reads forward",
+            "--backward",
+            "train a backward model of its own: --family with --backward",
         )
     return found
 
@@ -108,9 +130,9 @@ def _tokenizer(
     if source is not None:
         return AutoTokenizer.from_pretrained(source.path)
     if not (folder / "tokenizer").is_dir():
-        assert config.tokenizer is not None and config.vocab_size is not None
-        invocation.reporter.note(f"learning a {config.tokenizer} tokenizer of {config.vocab_size:,} tokens")
-        tokenizer = family.train_tokenizer(config.tokenizer, text.sample(TOKENIZER_CHARACTERS), config.vocab_size)
+        kind, size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
+        invocation.reporter.note(f"learning a {kind} tokenizer of {size:,} tokens")
+        tokenizer = family.train_tokenizer(kind, text.sample(TOKENIZER_CHARACTERS), size)
         with written_whole(folder / "tokenizer") as partial:
             tokenizer.save_pretrained(partial)
     return AutoTokenizer.from_pretrained(folder / "tokenizer")
@@ -118,10 +140,10 @@ def _tokenizer(
 
 def _model(
     config: PretrainConfig, family: Family, source: ModelFolder | None, tokenizer: PreTrainedTokenizerBase
-) -> PreTrainedModel:
+) -> LayeredModel:
     if source is not None:
         return family.load_language_model(source.path, config.architecture)
-    assert config.size is not None
+    size = given(config.size, "size")
     return family.language_model_class(
-        family.build_config(config.size, tokenizer, config.backward, config.architecture)
+        family.build_config(size, tokenizer, config.backward, config.architecture)
     )

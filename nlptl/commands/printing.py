@@ -27,13 +27,7 @@ def print_report(
     if as_json:
         print(json.dumps(_finite(report), ensure_ascii=False, allow_nan=False), file=file)
         return
-    if plan:
-        from nlptl.commands.forecast import forecast_lines
-
-        lines = forecast_lines(report)
-    else:
-        lines = list(_lines(config, report))
-    print("\n".join(lines), file=file)
+    print("\n".join(_plain_lines(config, report) if plan else _lines(config, report)), file=file)
 
 
 def print_error(error: BaseException, *, debug: bool) -> int:
@@ -93,15 +87,21 @@ def _finite(value: Any) -> Any:
 
 def _lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
     """A report for people, its best news first."""
-    kinds = {"pretrain": _pretrain_lines, "finetune": _finetune_lines}
-    kinds |= {"evaluate": _evaluate_lines, "predict": _predict_lines}
+    kinds = {
+        "pretrain": _pretrain_lines,
+        "finetune": _finetune_lines,
+        "evaluate": _evaluate_lines,
+        "predict": _predict_lines,
+        "quickstart": _quickstart_lines,
+    }
     yield from kinds.get(config.command, _plain_lines)(config, report)
-    place = shlex.quote(str(report.get("output")))
+    place = str(report.get("output"))
+    finetune = "nlptl finetune --model {} --data reviews.csv -o runs/first"
     following = {
-        "pretrain": f"nlptl finetune --model {place} --data reviews.csv -o runs/classifier",
-        "finetune": f"nlptl predict --model {place} texts.csv",
-        "models import": f"nlptl finetune --model {place} --data reviews.csv -o runs/classifier",
-        "quickstart": "nlptl finetune --model ulmfit-mini --data reviews.csv -o runs/classifier",
+        "pretrain": finetune.format(shlex.quote(place)),
+        "finetune": f"nlptl predict --model {shlex.quote(place)} texts.csv",
+        "models import": finetune.format(shlex.quote(place)),
+        "quickstart": finetune.format(shlex.quote(f"{place}/language-model")),
     }
     if config.command in following:
         yield f"next: {following[config.command]}"
@@ -134,12 +134,7 @@ def _evaluate_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[st
     area = f", ROC AUC {report['roc_auc']:.3f}" if report.get("roc_auc") is not None else ""
     yield f"MCC {report['mcc']:.3f}, log loss {report['log_loss']:.3f}, calibration error {report['ece']:.3f}{area}"
     if "comparison" in report:
-        found = report["comparison"]
-        low, high = found["interval"]
-        yield (
-            f"accuracy {found['accuracy_difference']:+.3f} (95 % {low:+.3f} to {high:+.3f}) against "
-            f"{getattr(config, 'compare', None)}, McNemar p = {found['mcnemar_p']:.3g}"
-        )
+        yield _difference(report["comparison"], str(getattr(config, "compare", None)))
     if config.output is not None:
         yield f"report: {config.output / 'report.html'}"
 
@@ -150,14 +145,25 @@ def _predict_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str
     yield f"{rows} labelled, {report['rows_per_second']:,.1f} a second{place}"
 
 
+def _quickstart_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    yield f"fine-tuned: {_said(report['test'])}"
+    yield f"TF-IDF:     {_said(report['tfidf'])}"
+    yield _difference(report["comparison"], "TF-IDF")
+    for row in report["predictions"]:
+        yield f"  {row['label']} ({row['probability']:.2f}): {row['text']}"
+    yield f"classifier: {report['model']}"
+
+
+def _difference(found: Mapping[str, Any], other: str) -> str:
+    low, high = found["interval"]
+    return (
+        f"accuracy {found['accuracy_difference']:+.3f} (95 % {low:+.3f} to {high:+.3f}) against {other}, "
+        f"McNemar p = {found['mcnemar_p']:.3g}"
+    )
+
+
 def _plain_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in report.items():
-        name = key.replace("_", " ")
-        if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            yield f"{name}:"
-            yield from (f"  {_said(inner)}" for inner in value)
-        else:
-            yield f"{name}: {_said(value)}"
+    yield from (f"{key.replace('_', ' ')}: {_said(value)}" for key, value in report.items())
 
 
 def _said(value: Any) -> str:
@@ -167,7 +173,7 @@ def _said(value: Any) -> str:
 
         return format_headline(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {_said(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
     if isinstance(value, list):
         return ", ".join(map(_said, value)) or "none"
     if isinstance(value, bool) or not isinstance(value, (int, float)):

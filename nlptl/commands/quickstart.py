@@ -18,7 +18,14 @@ from nlptl.evaluation.baseline import fit_tfidf
 from nlptl.evaluation.comparison import paired_comparison
 from nlptl.evaluation.metrics import classification_metrics
 
-PRETRAINING = {"size": "tiny", "vocab_size": 2000, "epochs": 12, "batch_size": 32, "bptt": 32, "sampled_softmax": 0}
+PRETRAINING = {
+    "size": "tiny",
+    "vocab_size": 2000,
+    "epochs": 12,
+    "batch_size": 32,
+    "bptt": 32,
+    "sampled_softmax": 0,
+}
 FINETUNING = {"epochs": 15, "lm_tuning": False}
 EXAMPLES = (
     "I was charged twice for the yearly plan in March, please give one of them back",
@@ -36,12 +43,24 @@ def quickstart(config: QuickstartConfig, invocation: Invocation) -> dict[str, An
     common = {"seed": config.seed, "device": config.device, "precision": config.precision, "offline": True}
     language_model = validated(
         PretrainConfig,
-        {"family": "ulmfit", "text": ["sample"], "output": folder / "language-model", **PRETRAINING, **common},
+        {
+            "family": "ulmfit",
+            "text": ["sample"],
+            "output": folder / "language-model",
+            **PRETRAINING,
+            **common,
+        },
     )
     pretrained = pretrain(language_model, invocation)
     classifier = validated(
         FinetuneConfig,
-        {"model": pretrained["model"], "data": "sample", "output": folder / "classifier", **FINETUNING, **common},
+        {
+            "model": pretrained["model"],
+            "data": "sample",
+            "output": folder / "classifier",
+            **FINETUNING,
+            **common,
+        },
     )
     trained = finetune(classifier, invocation)
 
@@ -63,7 +82,9 @@ def quickstart(config: QuickstartConfig, invocation: Invocation) -> dict[str, An
         "seconds": round(time.monotonic() - began, 1),
         "test": trained["test"],
         "tfidf": classification_metrics(labels[2], baseline, task.label_names),
-        "comparison": paired_comparison(labels[2], ours.argmax(axis=1), baseline.argmax(axis=1), seed=config.seed),
+        "comparison": paired_comparison(
+            labels[2], ours.argmax(axis=1), baseline.argmax(axis=1), seed=config.seed
+        ),
         "predictions": predictions,
     }
     run_folder.write_json(folder / "metrics.json", report)

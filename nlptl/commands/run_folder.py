@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -56,7 +57,9 @@ def open_run_folder(output: Path | None, *, resume: bool, force: bool) -> Path:
         if not os.access(output, os.W_OK):
             raise PermissionError(13, "no permission to write")
     except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", str(output), "name another --output") from None
+        raise UsageError(
+            f"cannot be written ({error.strerror})", str(output), "name another --output"
+        ) from None
     return output
 
 
@@ -68,7 +71,8 @@ def is_finished(folder: Path) -> bool:
 def write_config(folder: Path, config: Section) -> None:
     """Save the resolved config, which runs again as it is."""
     command = getattr(config, "command", "")
-    write_text(folder / "config.yaml", f"# nlptl {command} {folder / 'config.yaml'} --force\n{dump(config)}")
+    again = shlex.join(["nlptl", command, str(folder / "config.yaml"), "--force"])
+    write_text(folder / "config.yaml", f"# {again}\n{dump(config)}")
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
@@ -88,7 +92,9 @@ def write_text(file: Path, text: str) -> None:
         os.replace(partial, file)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise RunFailed(f"cannot be written ({error.strerror})", str(file), "make room, then --resume") from None
+        raise RunFailed(
+            f"cannot be written ({error.strerror})", str(file), "make room, then --resume"
+        ) from None
 
 
 def saved_config_file(config_file: Path | None, options: Mapping[str, Any], resume: bool) -> Path | None:
@@ -101,9 +107,9 @@ def saved_config_file(config_file: Path | None, options: Mapping[str, Any], resu
 
 def resume_command(config: RunConfig) -> str:
     """What to type to go on with an interrupted run."""
-    return f"nlptl {config.command} --output {config.output} --resume"
+    return shlex.join(["nlptl", config.command, "--output", str(config.output), "--resume"])
 
 
 def command_line() -> str:
     """The command as it was typed, for model cards and reports."""
-    return " ".join(["nlptl", *sys.argv[1:]])
+    return shlex.join(["nlptl", *sys.argv[1:]])

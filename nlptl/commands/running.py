@@ -58,8 +58,9 @@ def run_command(
     if missing and resume and file is None and config.output is not None:
         raise UsageError("there is no run to resume", str(config.output), "name the --output of a run")
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise UsageError(f"{' and '.join(missing)} {verb} missing", f"nlptl {config.command}", example)
+        *others, last = missing
+        named = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        raise UsageError(f"{named} missing", None, f"for example {example}")
     _settle_libraries(offline=config.offline, verbose=bool(controls["verbose"]))
 
     # The rows of `predict` are its result and go to standard output themselves; a report would stand among them.

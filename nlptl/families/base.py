@@ -18,23 +18,16 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from huggingface_hub.errors import StrictDataclassError
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from nlptl.config import nearest
 from nlptl.errors import ConfigError, ModelError
 from nlptl.training.language_modeling import WindowCollate, next_token_batch
-
-
-class Layered(Protocol):
-    """A model that knows its layers."""
-
-    def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Parameters bottom to top, each exactly once, the head last."""
-        ...
+from nlptl.training.models import LayeredClassifier, LayeredModel
 
 
 class Family(ABC):
@@ -42,8 +35,8 @@ class Family(ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type[PreTrainedConfig]]
-    language_model_class: ClassVar[type[PreTrainedModel]]
-    classifier_class: ClassVar[type[PreTrainedModel]]
+    language_model_class: ClassVar[type[LayeredModel]]
+    classifier_class: ClassVar[type[LayeredClassifier]]
     encoder_class: ClassVar[type[PreTrainedModel]]
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]]
     imports: ClassVar[Sequence[str]] = ()
@@ -59,7 +52,9 @@ class Family(ABC):
             ConfigError: there is none of that name.
         """
         if size not in self.sizes:
-            raise ConfigError(f"{self.name} has no size '{size}'{nearest(size, list(self.sizes))}", "size", _of(self.sizes))
+            raise ConfigError(
+                f"{self.name} has no size '{size}'{nearest(size, list(self.sizes))}", "size", _of(self.sizes)
+            )
         return self.sizes[size]
 
     @abstractmethod
@@ -83,7 +78,7 @@ class Family(ABC):
     @abstractmethod
     def build_classifier(
         self, language_models: Sequence[Path], architecture: Mapping[str, Any], labels: Mapping[str, Any]
-    ) -> PreTrainedModel:
+    ) -> LayeredClassifier:
         """A classifier whose encoder comes from a language model and whose head is new.
 
         Args:
@@ -94,16 +89,17 @@ class Family(ABC):
             ModelError: the language models do not fit together, or are not of this family.
         """
 
-    def load_language_model(self, folder: Path, architecture: Mapping[str, Any]) -> PreTrainedModel:
+    def load_language_model(self, folder: Path, architecture: Mapping[str, Any]) -> LayeredModel:
         """A language model to go on with, some of its config (dropouts) changed."""
-        return self.language_model_class.from_pretrained(folder, **architecture)
+        changes = checked_architecture(self.config_class, architecture)
+        return self.language_model_class.from_pretrained(folder, **changes)
 
     def window_collate(self, config: PreTrainedConfig) -> WindowCollate:
         """Windows of token ids -> a batch of the language model; next-token prediction unless a family overrides."""
         return next_token_batch
 
-    def prepare_new(self, model: PreTrainedModel, counts: Tensor) -> None:
-        """Last touches on a new language model, given how often each token occurs; none by default."""
+    def prepare_new(self, model: LayeredModel, counts: Tensor) -> None:  # noqa: B027  # most families need none
+        """Last touches on a new language model, given how often each token occurs."""
 
     def convert(self, files: Mapping[str, Path], output: Path, *, backward: bool = False) -> dict[str, Any]:
         """Import a checkpoint of an original system (one of `imports`) into the folder `output`.
@@ -117,16 +113,22 @@ class Family(ABC):
         Raises:
             ModelError: a file is damaged, refused, or does not fit the others.
         """
-        raise ModelError(f"no foreign checkpoint is known for the family {self.name}", remedy="use another --from")
+        raise ModelError(
+            f"no foreign checkpoint is known for the family {self.name}", remedy="use another --from"
+        )
 
 
-def checked_architecture(config_class: type[PreTrainedConfig], architecture: Mapping[str, Any]) -> dict[str, Any]:
+def checked_architecture(
+    config_class: type[PreTrainedConfig], architecture: Mapping[str, Any]
+) -> dict[str, Any]:
     """Keys of a model's config that a run's config sets.
 
     Raises:
         ConfigError: a key that the config class does not declare, or a value of the wrong type.
     """
-    known = {f.name for f in dataclasses.fields(config_class)} - {f.name for f in dataclasses.fields(PreTrainedConfig)}
+    known = {f.name for f in dataclasses.fields(config_class)} - {
+        f.name for f in dataclasses.fields(PreTrainedConfig)
+    }
     unknown = [key for key in architecture if key not in known]
     if unknown:
         named = "; ".join(f"unknown key '{key}'{nearest(key, sorted(known))}" for key in unknown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Projection and cross entropy in one: the gradient is made chunk by chunk while the logits are at hand."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype
     ) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         matrix = weight.to(dtype)
@@ -51,7 +52,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, grad_total: Tensor):  # type: ignore[no-untyped-def, override]
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [None if kept is None else kept * grad_total.to(kept.dtype) for kept in ctx.saved_tensors]
         return (*gradients, None, None)
 
@@ -71,8 +72,9 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: 
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     with torch.autocast(device, enabled=False):
-        total = _LinearCrossEntropy.apply(hidden, weight, bias, targets, dtype)
-    return total / (targets != IGNORED).sum().clamp(min=1)
+        total: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets, dtype)
+    mean: Tensor = total / (targets != IGNORED).sum().clamp(min=1)
+    return mean
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.errors import ModelError
-from nlptl.families import FAMILIES, Family
+from nlptl.families import FAMILIES
+from nlptl.families.base import Family
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,16 @@ def check_model_folder(path: Path) -> ModelFolder:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (ValueError, OSError):
-        raise ModelError("not a JSON file", str(path / "config.json"), "copy the model folder again") from None
+        raise ModelError(
+            "not a JSON file", str(path / "config.json"), "copy the model folder again"
+        ) from None
     kind = config.get("model_type") if isinstance(config, dict) else None
     family = next((f for f in FAMILIES.values() if f.config_class.model_type == kind), None)
     if family is None:
         known = ", ".join(FAMILIES)
-        raise ModelError(f"a model of type {kind!r}", str(path / "config.json"), f"the families here are {known}")
+        raise ModelError(
+            f"a model of type {kind!r}", str(path / "config.json"), f"the families here are {known}"
+        )
     newest = getattr(family.config_class, "format_version", 1)
     if config.get("format_version", 1) > newest:
         raise ModelError("written by a newer version of nlptl", str(path / "config.json"), "update nlptl")
@@ -104,7 +109,10 @@ def check_safetensors(file: Path) -> None:
             raise damaged
         try:
             header = json.loads(stream.read(length))
-            end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+            end = max(
+                (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
+                default=0,
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise damaged from None
     if size != 8 + length + end:

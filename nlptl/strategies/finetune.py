@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
 
 from nlptl.strategies.examples import Examples
 from nlptl.training.batching import LengthBuckets, padded
 from nlptl.training.inference import class_probabilities
+from nlptl.training.models import LayeredClassifier
 from nlptl.training.progress import Reporter
 from nlptl.training.trainers import ClassifierTrainer, Evaluation, TrainingPlan, TrainingResult
 from nlptl.training.unfreezing import GradualUnfreezing, freeze_below
 
 
 def fine_tune(
-    classifier: PreTrainedModel,
+    classifier: LayeredClassifier,
     train: Examples,
     validation: Examples,
     plan: TrainingPlan,
@@ -56,7 +56,7 @@ def fine_tune(
     trainer = ClassifierTrainer(
         classifier,
         plan,
-        DataLoader(train, batch_sampler=buckets, collate_fn=collate),  # type: ignore[arg-type]
+        DataLoader(train, batch_sampler=buckets, collate_fn=collate),
         evaluate=evaluate,
         save=save,
         reporter=reporter,
@@ -67,7 +67,9 @@ def fine_tune(
     return trainer.run(resume)
 
 
-def validation_figures(classifier: PreTrainedModel, examples: Examples, plan: TrainingPlan) -> dict[str, float]:
+def validation_figures(
+    classifier: LayeredClassifier, examples: Examples, plan: TrainingPlan
+) -> dict[str, float]:
     """Accuracy and log loss, to choose the best epoch by."""
     probabilities = class_probabilities(classifier, examples.encodings, plan.precision).astype(np.float64)
     floor = np.finfo(np.float32).tiny

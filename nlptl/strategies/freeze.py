@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from nlptl.strategies.examples import Examples
 from nlptl.training.inference import in_order
+from nlptl.training.models import LayeredClassifier
 from nlptl.training.precision import Precision
 from nlptl.training.progress import Reporter
 
@@ -30,7 +29,7 @@ Features = list[NDArray[np.float32]]
 
 
 def document_features(
-    classifier: PreTrainedModel, examples: Examples, precision: Precision, cached: Path, reporter: Reporter
+    classifier: LayeredClassifier, examples: Examples, precision: Precision, cached: Path, reporter: Reporter
 ) -> Features:
     """Each document's vectors by the classifier's frozen body, computed once.
 
@@ -63,7 +62,7 @@ def document_features(
 
 
 def fit_logistic(
-    classifier: PreTrainedModel,
+    classifier: LayeredClassifier,
     train: tuple[Features, NDArray[np.int64]],
     validation: tuple[Features, NDArray[np.int64]],
     *,
@@ -79,7 +78,9 @@ def fit_logistic(
         The strength chosen, by head.
     """
     chosen: dict[str, float] = {}
-    for number, (head, x, x_validation) in enumerate(zip(classifier.heads(), train[0], validation[0], strict=True)):
+    for number, (head, x, x_validation) in enumerate(
+        zip(classifier.heads(), train[0], validation[0], strict=True)
+    ):
         assert isinstance(head, nn.Linear)
         scaler = StandardScaler().fit(x)
         scaled, scaled_validation = scaler.transform(x), scaler.transform(x_validation)
@@ -100,7 +101,7 @@ def fit_logistic(
 
 
 def fit_mlp(
-    classifier: PreTrainedModel,
+    classifier: LayeredClassifier,
     train: tuple[Features, NDArray[np.int64]],
     validation: tuple[Features, NDArray[np.int64]],
     *,
@@ -113,13 +114,17 @@ def fit_mlp(
         The rate chosen, by head.
     """
     chosen: dict[str, float] = {}
-    for number, (head, x, x_validation) in enumerate(zip(classifier.heads(), train[0], validation[0], strict=True)):
+    for number, (head, x, x_validation) in enumerate(
+        zip(classifier.heads(), train[0], validation[0], strict=True)
+    ):
         start = {name: tensor.clone() for name, tensor in head.state_dict().items()}
         best: tuple[float, dict[str, Tensor]] | None = None
         for rate in MLP_RATES:
             head.load_state_dict(start)
             torch.manual_seed(seed)
-            for loss, weights in _mlp_epochs(head, x, train[1], x_validation, validation[1], rate, class_weights):
+            for loss, weights in _mlp_epochs(
+                head, x, train[1], x_validation, validation[1], rate, class_weights
+            ):
                 if best is None or loss < best[0]:
                     best = (loss, weights)
                     chosen[f"learning_rate_{number}"] = rate
@@ -130,7 +135,12 @@ def fit_mlp(
 
 
 def _logistic(
-    x: NDArray[np.float64], labels: NDArray[np.int64], strength: float, classes: int, balanced: bool, seed: int
+    x: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    strength: float,
+    classes: int,
+    balanced: bool,
+    seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weights (classes, width) and bias (classes,) of the solver's best fit."""
     solver = LogisticRegression(
@@ -199,5 +209,3 @@ def _mlp_epochs(
         if not kept or measured < kept[-1][0]:
             kept.append((measured, {name: tensor.clone() for name, tensor in head.state_dict().items()}))
     return kept
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,10 @@ class LengthBuckets(Sampler[list[int]]):
             last = min(first + BATCHES_SORTED_TOGETHER, count)
             part = order[bounds[first] : bounds[last]]
             order[bounds[first] : bounds[last]] = part[np.argsort(-self.lengths[part], kind="stable")]
-        batches = [order[start:stop].tolist() for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
-        longest = max(range(count), key=lambda number: max((self.lengths[i] for i in batches[number]), default=0))
+        batches = [order[start:stop].tolist() for start, stop in itertools.pairwise(bounds)]
+        longest = max(
+            range(count), key=lambda number: max((self.lengths[i] for i in batches[number]), default=0)
+        )
         rest = [batches[number] for number in random.permutation(count) if number != longest]
         yield from [batches[longest], *rest]
 

@@ -16,7 +16,9 @@ from nlptl.training.precision import Precision, autocast
 TOKENS_A_BATCH = 8192
 
 
-def length_batches(encodings: Sequence[Encoding], most_rows: int, most_tokens: int = TOKENS_A_BATCH) -> Iterator[list[int]]:
+def length_batches(
+    encodings: Sequence[Encoding], most_rows: int, most_tokens: int = TOKENS_A_BATCH
+) -> Iterator[list[int]]:
     """Row numbers in batches of similar length, longest first, each of at most so many rows and padded tokens."""
     lengths = [len(encoding["input_ids"]) for encoding in encodings]
     batch: list[int] = []
@@ -78,5 +80,5 @@ def class_probabilities(
         return [logits.sigmoid() if several else logits.softmax(dim=1)]
 
     if not encodings:
-        return np.empty((0, model.config.num_labels), dtype=np.float32)
+        return np.empty((0, int(model.config.num_labels or 0)), dtype=np.float32)
     return in_order(probabilities, model, encodings, precision, on_rows=on_rows)[0]

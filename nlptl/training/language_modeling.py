@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from nlptl.nn.softmax import CandidateSampler
+from nlptl.training.models import LayeredModel
 from nlptl.training.progress import Reporter
 from nlptl.training.trainers import Evaluation, LanguageModelTrainer, TrainingPlan, TrainingResult, detached
 
@@ -27,7 +28,8 @@ WindowCollate = Callable[[Sequence[Window]], dict[str, Tensor]]
 class WindowStreams(Protocol):
     """Windows of a corpus in order: item i is window i // rows of stream i % rows."""
 
-    rows: int
+    @property
+    def rows(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -44,7 +46,7 @@ class HeldOut:
 
 
 def train_language_model(
-    model: PreTrainedModel,
+    model: LayeredModel,
     windows: WindowStreams,
     held_out: HeldOut,
     plan: TrainingPlan,
@@ -100,12 +102,19 @@ def language_model_figures(
         extra: dict[str, Any] = {"state": state} if recurrent else {}
         outputs = model(**inputs, **extra)
         state = detached(outputs.get("state"))
-        count = int((inputs["targets"] >= 0).sum()) if "targets" in inputs else int((inputs["labels"] >= 0).sum())
+        count = (
+            int((inputs["targets"] >= 0).sum()) if "targets" in inputs else int((inputs["labels"] >= 0).sum())
+        )
         total += float(outputs["loss"]) * count
         tokens += count
     loss = total / max(1, tokens)
     bits = loss / math.log(2) * held_out.tokens / max(1, held_out.characters)
-    return {"tokens": tokens, "loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_character": bits}
+    return {
+        "tokens": tokens,
+        "loss": loss,
+        "perplexity": math.exp(min(loss, 700)),
+        "bits_per_character": bits,
+    }
 
 
 def next_token_batch(windows: Sequence[Window]) -> dict[str, Tensor]:

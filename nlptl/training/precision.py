@@ -24,7 +24,9 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+    if not present[device.type] or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
         raise UsageError(f"this machine has no device {name!r}", "--device", "use --device auto")
     return device
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import sys
 import time
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import (
-    PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -28,8 +28,15 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from nlptl.errors import Interrupted, RunFailed
-from nlptl.training.checkpoints import PREFIX, last_checkpoint, remove_other_checkpoints, restore_retired, written_whole
+from nlptl.training.checkpoints import (
+    PREFIX,
+    last_checkpoint,
+    remove_other_checkpoints,
+    restore_retired,
+    written_whole,
+)
 from nlptl.training.interrupts import StopRequest, stop_on_signal
+from nlptl.training.models import LayeredModel
 from nlptl.training.param_groups import param_groups
 from nlptl.training.precision import Precision, autocast
 from nlptl.training.progress import Reporter, figures_line
@@ -117,7 +124,7 @@ class RunTrainer(Trainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: LayeredModel,
         plan: TrainingPlan,
         batches: DataLoader[Any],
         *,
@@ -129,6 +136,7 @@ class RunTrainer(Trainer):
     ) -> None:
         self.plan, self.batches, self.reporter = plan, batches, reporter
         self.evaluate_model, self.save_folder, self.on_epoch = evaluate, save, on_epoch
+        self.layered = model
         self.run_state = RunState()
         self.stop: StopRequest = StopRequest()
         self.recurrent_state: Any = None
@@ -160,7 +168,7 @@ class RunTrainer(Trainer):
                 raise
             finally:
                 self.reporter.finish()
-        if self.stop.asked and not self._finished():
+        if self.stop.asked:  # even at the last step: a stage may follow that nobody wants now
             raise Interrupted("stopped, and saved", f"step {self.state.global_step} of the {self.plan.stage}")
         return TrainingResult(
             steps=self.state.global_step,
@@ -176,14 +184,15 @@ class RunTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The batches, on this process's device."""
-        return self.accelerator.prepare(self.batches)
+        prepared: DataLoader[Any] = self.accelerator.prepare(self.batches)
+        return prepared
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over every layer group, frozen or not, so that unfreezing and resuming find the same groups."""
         if self.optimizer is None:
             plan = self.plan
             groups = param_groups(
-                self.model.layer_groups(), plan.learning_rate, plan.discriminative_decay, plan.weight_decay
+                self.layered.layer_groups(), plan.learning_rate, plan.discriminative_decay, plan.weight_decay
             )
             fused = plan.device.type in ("cpu", "cuda")
             self.optimizer = torch.optim.AdamW(groups, betas=plan.betas, eps=1e-8, fused=fused)
@@ -195,12 +204,16 @@ class RunTrainer(Trainer):
         """The plan's schedule as a factor on every group's own rate."""
         if self.lr_scheduler is None:
             shape = build_schedule(self.plan.schedule, num_training_steps)
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, shape)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.create_optimizer(), shape)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """The model's own loss, in the plan's precision."""
         with autocast(self.plan.device, self.plan.precision):
@@ -225,7 +238,7 @@ class RunTrainer(Trainer):
                 f"step {self.state.global_step} of the {self.plan.stage}, rate {self._rates()[-1]:.2g}",
                 "lower --learning-rate and go on from the last checkpoint with --resume",
             )
-        groups = self.model.layer_groups()
+        groups = self.layered.layer_groups()
         line = {"step": self.state.global_step, "epoch": round(float(self.state.epoch or 0), 4)}
         line |= {key: value for key, value in logs.items() if key != "learning_rate"}
         line["learning_rates"] = self._rates()  # type: ignore[assignment]
@@ -245,7 +258,7 @@ class RunTrainer(Trainer):
 
     def _rates(self) -> list[float]:
         """The present rate of each layer group, bottom to top."""
-        rates = {group["level"]: group["lr"] for group in self.optimizer.param_groups}
+        rates = {group["level"]: group["lr"] for group in self.create_optimizer().param_groups}
         return [rates[level] for level in sorted(rates)]
 
     def _seconds(self) -> float:
@@ -257,10 +270,12 @@ class RunTrainer(Trainer):
         """Evaluate on held-out data and keep the model if it is the best so far; False when the run is to stop."""
         if self.evaluate_model is None:
             return True
-        self.model.eval()
+        self.layered.eval()
         evaluation = self.evaluate_model()
         state = self.run_state
-        state.history.append({"step": self.state.global_step, "tokens_seen": state.tokens, **evaluation.figures})
+        state.history.append(
+            {"step": self.state.global_step, "tokens_seen": state.tokens, **evaluation.figures}
+        )
         state.evaluations_since_best += 1
         if state.best is None or list(evaluation.score) > state.best:
             state.best, state.best_step = list(evaluation.score), self.state.global_step
@@ -271,7 +286,11 @@ class RunTrainer(Trainer):
         best = "" if state.evaluations_since_best else " (best so far)"
         self.reporter.note(f"{self.plan.stage}, epoch {float(self.state.epoch or 0):.3g}: {figures}{best}")
         with open(self.plan.output / "log.jsonl", "a", encoding="utf-8") as file:
-            line = {"step": self.state.global_step, "epoch": self.state.epoch, "evaluation": evaluation.figures}
+            line = {
+                "step": self.state.global_step,
+                "epoch": self.state.epoch,
+                "evaluation": evaluation.figures,
+            }
             file.write(json.dumps(line) + "\n")
         state.stopped_early = 0 < self.plan.early_stopping <= state.evaluations_since_best
         return not state.stopped_early
@@ -280,7 +299,7 @@ class RunTrainer(Trainer):
         """All that resuming needs, in a folder that appears whole; only the last one is kept."""
         folder = self.plan.output / "checkpoints" / f"{PREFIX}{self.state.global_step}"
         with written_whole(folder) as partial:
-            self.model.save_pretrained(partial)
+            self.layered.save_pretrained(partial)
             self._save_optimizer_and_scheduler(str(partial))
             self._save_scaler(str(partial))
             self._save_rng_state(str(partial))
@@ -313,10 +332,9 @@ class RunTrainer(Trainer):
         if log.is_file():
             lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            log.write_text("".join(kept), encoding="utf-8")
-
-    def _finished(self) -> bool:
-        return self.run_state.stopped_early or self.state.global_step >= self.state.max_steps
+            partial = log.with_name(f".{log.name}.partial")
+            partial.write_text("".join(kept), encoding="utf-8")
+            os.replace(partial, log)
 
 
 class _Housekeeping(TrainerCallback):

@@ -20,6 +20,7 @@ from nlptl.nn.heads import build_head
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.regularization import activation_penalty, temporal_activation_penalty
 from nlptl.nn.sequences import reverse_valid, valid_lengths
+from nlptl.training.models import LayeredClassifier
 
 
 @dataclass
@@ -37,7 +38,7 @@ class UlmfitClassifierOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None
 
 
-class UlmfitForSequenceClassification(UlmfitPreTrainedModel):
+class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
     """Encoder, concat pooling, head; with `config.bidirectional` a second, backward pair beside it."""
 
     def __init__(self, config: UlmfitConfig) -> None:
@@ -59,7 +60,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel):
             config.pooled_width(),
             config.head_hidden_sizes,
             config.head_dropouts,
-            config.num_labels,
+            int(config.num_labels or 0),
             config.head_bias,
         )
 
@@ -81,11 +82,15 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel):
 
     def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
         """Each direction's vector of every document: (batch, pooled width), the input of that direction's head."""
-        return [self._read_document(encoder, input_ids, attention_mask)[0] for encoder, _ in self.directions()]
+        return [
+            self._read_document(encoder, input_ids, attention_mask)[0] for encoder, _ in self.directions()
+        ]
 
     def classify(self, vectors: list[Tensor]) -> Tensor:
         """Document vectors, one a direction -> logits (batch, classes)."""
-        return self._averaged([head(x).float() for (_, head), x in zip(self.directions(), vectors, strict=True)])
+        return self._averaged(
+            [head(x).float() for (_, head), x in zip(self.directions(), vectors, strict=True)]
+        )
 
     def forward(
         self,
@@ -114,7 +119,11 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel):
             losses = [self._loss(score, labels, class_weights) for score in scores]
             loss = torch.stack([*losses, *penalties]).sum()
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        states = self.encoder(input_ids, attention_mask, output_hidden_states=True).hidden_states if wanted else None
+        states = (
+            self.encoder(input_ids, attention_mask, output_hidden_states=True).hidden_states
+            if wanted
+            else None
+        )
         result = UlmfitClassifierOutput(loss=loss, logits=self._averaged(scores), hidden_states=states)
         return result if return_dict is not False else result.to_tuple()
 

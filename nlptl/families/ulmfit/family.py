@@ -15,7 +15,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
@@ -38,6 +37,7 @@ from nlptl.families.ulmfit.tokenization import (
     train_subword_tokenizer,
     train_word_tokenizer,
 )
+from nlptl.training.models import LayeredClassifier, LayeredModel
 
 PRETRAINING_DROPOUTS = {
     # half of the language model's dropouts, as the authors' pretraining script has them
@@ -123,7 +123,9 @@ class UlmfitFamily(Family):
         AutoConfig.register(UlmfitConfig.model_type, UlmfitConfig, exist_ok=True)
         AutoModel.register(UlmfitConfig, UlmfitModel, exist_ok=True)
         AutoModelForCausalLM.register(UlmfitConfig, UlmfitForCausalLM, exist_ok=True)
-        AutoModelForSequenceClassification.register(UlmfitConfig, UlmfitForSequenceClassification, exist_ok=True)
+        AutoModelForSequenceClassification.register(
+            UlmfitConfig, UlmfitForSequenceClassification, exist_ok=True
+        )
         AutoTokenizer.register(
             UlmfitConfig,
             slow_tokenizer_class=UlmfitWordTokenizer,
@@ -149,14 +151,14 @@ class UlmfitFamily(Family):
             **values,
         )
 
-    def prepare_new(self, model: PreTrainedModel, counts: Tensor) -> None:
+    def prepare_new(self, model: LayeredModel, counts: Tensor) -> None:
         """Start from the words' frequencies: a tied softmax with a zero bias saturates before it finds them."""
         assert isinstance(model, UlmfitForCausalLM)
         model.start_from_frequencies(counts)
 
     def build_classifier(
         self, language_models: Sequence[Path], architecture: Mapping[str, Any], labels: Mapping[str, Any]
-    ) -> PreTrainedModel:
+    ) -> LayeredClassifier:
         """One direction, or a forward and a backward language model over one vocabulary."""
         changes = checked_architecture(UlmfitConfig, architecture)
         config = UlmfitConfig.from_pretrained(
@@ -168,7 +170,9 @@ class UlmfitFamily(Family):
             source = UlmfitModel.from_pretrained(folder)
             found = source.config.direction
             if len(language_models) == 2 and found != wanted:
-                raise ModelError(f"a {found} language model where the {wanted} one is due", str(folder), "swap them")
+                raise ModelError(
+                    f"a {found} language model where the {wanted} one is due", str(folder), "swap them"
+                )
             if source.embedding.weight.shape != encoder.embedding.weight.shape:
                 raise ModelError(
                     f"{tuple(source.embedding.weight.shape)} token vectors where the forward model has "
@@ -186,7 +190,9 @@ class UlmfitFamily(Family):
         where = f"in {files['weights']}"
         kind = checkpoint_kind(tensors)
         if kind == "encoder":
-            raise ModelError("an encoder without its softmax", where, "import the language model that it was cut from")
+            raise ModelError(
+                "an encoder without its softmax", where, "import the language model that it was cut from"
+            )
         convert = convert_language_model if kind == "language model" else convert_classifier
         checkpoint = convert(tensors, where)
         known = {key: value for key, value in checkpoint.architecture.items() if hasattr(UlmfitConfig, key)}
@@ -196,17 +202,23 @@ class UlmfitFamily(Family):
         notes = []
         if "vocab" in files:
             words = read_vocabulary(files["vocab"])
-            check_vocabulary(words, checkpoint.state_dict["encoder.embedding.weight"], where=f"in {files['vocab']}")
+            check_vocabulary(
+                words, checkpoint.state_dict["encoder.embedding.weight"], where=f"in {files['vocab']}"
+            )
             tokenizer = UlmfitWordTokenizer(vocab=words)
             tokenizer.save_pretrained(output)
             config.pad_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
         else:
-            notes.append("no --vocab was given: the model has no tokenizer and cannot be trained or read text with")
+            notes.append(
+                "no --vocab was given: the model has no tokenizer and cannot be trained or read text with"
+            )
         model = model_class(config)
         tied = ["lm_head.weight"] if config.tie_word_embeddings and kind == "language model" else []
         missing, unexpected = model.load_state_dict(checkpoint.state_dict, strict=False)
         if unexpected or [key for key in missing if key not in tied]:
-            raise ModelError(f"keys that do not fit: {', '.join([*missing, *unexpected][:5])}", where, "use its original")
+            raise ModelError(
+                f"keys that do not fit: {', '.join([*missing, *unexpected][:5])}", where, "use its original"
+            )
         model.save_pretrained(output)
         notes.append(f"{checkpoint.layout} layout, a {kind}")
         return {

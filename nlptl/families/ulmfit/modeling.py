@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -20,6 +19,7 @@ from nlptl.nn.regularization import activation_penalty, temporal_activation_pena
 from nlptl.nn.sequences import reverse_valid, valid_lengths
 from nlptl.nn.softmax import IGNORED, Candidates, linear_cross_entropy, sampled_cross_entropy
 from nlptl.nn.weight_drop import LSTMState, weight_dropped_lstm
+from nlptl.training.models import LayeredModel
 
 State = tuple[LSTMState, ...]
 
@@ -57,7 +57,7 @@ class UlmfitLanguageModelOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None
 
 
-class UlmfitPreTrainedModel(PreTrainedModel):
+class UlmfitPreTrainedModel(LayeredModel):
     """What all ULMFiT models share: names, initialisation."""
 
     config: UlmfitConfig
@@ -76,7 +76,10 @@ class UlmfitPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.Embedding):
             init.uniform_(module.weight, -0.1, 0.1)
         elif isinstance(module, nn.Linear):
-            if module.out_features == self.config.vocab_size and module.in_features == self.config.embedding_size:
+            if (
+                module.out_features == self.config.vocab_size
+                and module.in_features == self.config.embedding_size
+            ):
                 init.uniform_(module.weight, -0.1, 0.1)
             else:
                 init.kaiming_uniform_(module.weight, a=math.sqrt(5))
@@ -103,8 +106,9 @@ class UlmfitModel(UlmfitPreTrainedModel):
         """The table of token vectors."""
         return self.embedding
 
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
+    def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the table of token vectors."""
+        assert isinstance(value, nn.Embedding)
         self.embedding = value
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
@@ -131,12 +135,15 @@ class UlmfitModel(UlmfitPreTrainedModel):
         hidden_states, after = [x], []
         x = locked_dropout(x, config.input_dropout, self.training)
         for number, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.LSTM)
             before = None if state is None else state[number]
             if lengths is None:
                 x, last = weight_dropped_lstm(layer, x, before, config.weight_dropout, self.training)
             else:
                 packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-                packed, last = weight_dropped_lstm(layer, packed, before, config.weight_dropout, self.training)
+                packed, last = weight_dropped_lstm(
+                    layer, packed, before, config.weight_dropout, self.training
+                )
                 x, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
             hidden_states.append(x)
             after.append(last)
@@ -196,7 +203,8 @@ class UlmfitForCausalLM(UlmfitPreTrainedModel):
 
     def get_output_embeddings(self) -> nn.Linear:
         """The softmax layer."""
-        return self.lm_head
+        head: nn.Linear = self.lm_head
+        return head
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
         """Replace the softmax layer."""

@@ -12,7 +12,7 @@ import operator
 import re
 from importlib.util import find_spec
 from itertools import chain, islice, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nlptl.errors import ModelError
 from nlptl.families.ulmfit.text_rules import (
@@ -76,9 +76,9 @@ class SpacyWords:
         repaired = repair_html(without_surrogates(text))
         words = repaired.split()
         # Without two equal words in a row there are no three, and the slow search for them can be left out.
-        if any(map(operator.eq, words, islice(words, 1, None))):
-            if REPEATED_WORD in mark_repetitions(repaired, self._markers):
-                return self.of_whole_text(text)
+        repeated = any(map(operator.eq, words, islice(words, 1, None)))
+        if repeated and REPEATED_WORD in mark_repetitions(repaired, self._markers):
+            return self.of_whole_text(text)
         pieces = _SPACE.split(_BLANKS.sub(" ", repaired).strip())
         if len(pieces) == 1:
             chunks = words
@@ -94,13 +94,15 @@ class SpacyWords:
             return list(chain.from_iterable(map(self._words_of_chunk.__getitem__, chunks)))
         except KeyError:
             self._bound_memory()
-        split = [self._words_of_chunk.get(chunk) or self._learn(chunk) for chunk in chunks]
-        if None in split or any(
-            self._context_matters(chunks, split, place)
-            for place, chunk in enumerate(chunks)
-            if chunk in self._unsure
-        ):
-            return self.of_whole_text(text)
+        split: list[Words] = []
+        for chunk in chunks:
+            learnt = self._words_of_chunk.get(chunk) or self._learn(chunk)
+            if learnt is None:
+                return self.of_whole_text(text)
+            split.append(learnt)
+        for place, chunk in enumerate(chunks):
+            if chunk in self._unsure and self._context_matters(chunks, split, place):
+                return self.of_whole_text(text)
         return list(chain.from_iterable(split))
 
     def of_whole_text(self, text: str) -> list[str]:
@@ -156,7 +158,9 @@ class SpacyWords:
             if part[start:end] in self._phrases
         }
         # What is one word already by its affixes (`film's`) was not made by that pass.
-        sure = not phrases or phrases <= {(word.idx, word.idx + len(word)) for word in self._affixes_only(part)}
+        sure = not phrases or phrases <= {
+            (word.idx, word.idx + len(word)) for word in self._affixes_only(part)
+        }
         return [word.text for word in words], sure
 
     def _context_matters(self, chunks: list[str], split: list[Words], place: int) -> bool:
@@ -188,7 +192,7 @@ class SpacyWords:
         import spacy
         from spacy.tokenizer import Tokenizer
 
-        full = spacy.blank("en").tokenizer
+        full: Any = spacy.blank("en").tokenizer
         for word in SPECIAL_WORDS:
             full.add_special_case(word, [{"ORTH": word}])
         self._tokenizer: Tokenizer = full

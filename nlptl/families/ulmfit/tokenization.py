@@ -8,11 +8,21 @@ the softmax, which rules the cost of language-model pretraining, cheap. It runs 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from nlptl.errors import ConfigError
@@ -42,9 +52,13 @@ class UlmfitTokenizer(PreTrainedTokenizerFast):
     # for a subclass that has one; without it `tokenizer.json` is loaded as it is.
     model_input_names = ["input_ids", "attention_mask"]
 
-    def _encode_plus(self, text: Any, text_pair: Any = None, **kwargs: Any) -> BatchEncoding:
+    def _encode_plus(  # type: ignore[override]
+        self, text: Any, text_pair: Any = None, **kwargs: Any
+    ) -> BatchEncoding:
         split_words = kwargs.get("is_split_into_words", False)
-        batched = isinstance(text, (list, tuple)) and (not split_words or isinstance(next(iter(text), None), (list, tuple)))
+        batched = isinstance(text, (list, tuple)) and (
+            not split_words or isinstance(next(iter(text), None), (list, tuple))
+        )
         if batched and not text:
             return BatchEncoding({name: [] for name in self.model_input_names})
         if not batched and text_pair is not None and len(text_pair) == 0:
@@ -94,7 +108,8 @@ def train_subword_tokenizer(
         )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = _normalizer(lowercase)
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=True)  # the first word gets the token it has elsewhere
+    # With a blank in front, the first word gets the token it has elsewhere.
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=True)
     # In training alone: no merge may run across the end of "xx" in "xxbos", or a corpus which spells special tokens
     # out would teach a merge into their names, and so a way for a text to produce them.
     names = "|".join(token.removeprefix("xx") for token in SPECIAL_TOKENS)
@@ -121,7 +136,7 @@ def train_subword_tokenizer(
         pair=f"{BOS} $A {FLD} $B:1",
         special_tokens=[(token, SPECIAL_TOKENS.index(token)) for token in (BOS, FLD)],
     )
-    return UlmfitTokenizer(
+    return UlmfitTokenizer(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         unk_token=UNK,
         pad_token=PAD,

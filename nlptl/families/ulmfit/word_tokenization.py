@@ -68,7 +68,7 @@ class UlmfitWordTokenizer(PreTrainedTokenizer):
                 f"it must have {' or '.join(ROLES['unk_token'])}",
             )
         kwargs["token_type_ids_pattern"] = "all_zeros"
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         structural = {self.pad_token, self.bos_token, self.eos_token, self.sep_token}
         self._ids_in_text = {word: row for word, row in self._ids.items() if word not in structural}
         self._splitter: SpacyWords | None = None
@@ -94,7 +94,7 @@ class UlmfitWordTokenizer(PreTrainedTokenizer):
         """The ids of the words of `text`, without the begin marker."""
         return self._look_up(self.words(text))
 
-    def tokenize(self, text: str, **kwargs: Any) -> list[str]:
+    def tokenize(self, text: str, **kwargs: Any) -> list[str]:  # type: ignore[override]
         # Overridden whole: transformers would first cut the special tokens that a text spells out from it.
         return [self._unknown_if_structural(word) for word in self.words(text)]
 
@@ -135,7 +135,15 @@ class UlmfitWordTokenizer(PreTrainedTokenizer):
     def _marker(row: int | None) -> list[int]:
         return [] if row is None else [row]
 
-    def _encode_plus(
+    def _item_ids(self, item: object, split_words: bool) -> list[int]:
+        if split_words and isinstance(item, (list, tuple)) and all(isinstance(word, str) for word in item):
+            return self._look_up(word.lower() for word in item)
+        if isinstance(item, str) and not split_words:
+            return self.text_ids(item)
+        kind = "list of words" if split_words else "string"
+        raise ValueError(f"a text to tokenize is a {kind}, not {type(item).__name__} ({str(item)[:40]!r})")
+
+    def _encode_plus(  # type: ignore[override]
         self,
         text: Any,
         text_pair: Any = None,
@@ -151,21 +159,18 @@ class UlmfitWordTokenizer(PreTrainedTokenizer):
     ) -> BatchEncoding:
         # transformers' own loops over tokens in Python and asks a method for each id, which would take longer than
         # the words themselves; and it would run the rules over words that are already split.
-        def ids(item: Any) -> list[int]:
-            if isinstance(item, str):
-                return self.text_ids(item)
-            if is_split_into_words:
-                return self._look_up(word.lower() for word in item)
-            return [row if isinstance(row, int) else self._convert_token_to_id(row) for row in item]
-
         batched = isinstance(text, (list, tuple)) and (
             not is_split_into_words or (len(text) > 0 and isinstance(text[0], (list, tuple)))
         )
-        if batched and not isinstance(text_pair, (list, tuple, type(None))):
-            raise ValueError("text is a batch, so text_pair must be one too")
-        texts, pairs = (text, text_pair) if batched else ([text], None if text_pair is None else [text_pair])
-        if pairs is not None and len(pairs) != len(texts):
-            raise ValueError(f"text has {len(texts)} items, text_pair {len(pairs)}")
+        texts, pairs = (text, text_pair) if batched else ([text], [text_pair])
+        if pairs is None:
+            # An item can be a pair in itself, as transformers has it.
+            of_two = tuple if is_split_into_words else (list, tuple)
+            items = [item if isinstance(item, of_two) and len(item) == 2 else (item, None) for item in texts]
+        elif isinstance(pairs, (list, tuple)) and len(pairs) == len(texts):
+            items = list(zip(texts, pairs, strict=True))
+        else:
+            raise ValueError("text and text_pair are not batches of the same size")
         pad: dict[str, Any] = {
             "padding": padding_strategy.value,
             "max_length": max_length,
@@ -175,14 +180,14 @@ class UlmfitWordTokenizer(PreTrainedTokenizer):
         }
         rows = [
             self.prepare_for_model(
-                ids(item),
-                None if pairs is None else ids(pairs[place]),
+                self._item_ids(first, is_split_into_words),
+                None if second is None else self._item_ids(second, is_split_into_words),
                 truncation=truncation_strategy.value,
                 max_length=max_length,
                 return_attention_mask=False,
                 **kwargs,
             )
-            for place, item in enumerate(texts)
+            for first, second in items
         ]
         if not rows:
             return BatchEncoding({name: [] for name in self.model_input_names}, tensor_type=return_tensors)

@@ -22,6 +22,7 @@ def test_a_saved_config_comes_back_the_same(tmp_path: Path) -> None:
         head="linear",
         head_hidden_sizes=[30, 10],
         head_dropouts=[0.3, 0.2, 0.1],
+        head_bias=True,
         pooling="mean",
         num_labels=5,
         problem_type="multi_label_classification",

@@ -1,0 +1,114 @@
+"""What tests of several rooms start from: short reviews, and a language model that was trained on them here."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Test classes that several test files inherit are imported by their path from the project's root.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+pytest.register_assert_rewrite("tests.families.contract", "tests.families.contract_learning")
+
+SUBJECTS = ("the film", "this story", "her acting", "the music", "a long scene")
+PRAISE = ("was wonderful", "is great", "made me smile", "shines brightly")
+BLAME = ("was awful", "is dull", "made me sleep", "falls flat")
+# Every key that decides how long a run takes; large enough for rounding to show, small enough for a second's run.
+TINY_RUN: dict[str, Any] = {
+    "device": "cpu",
+    "precision": "fp32",
+    "architecture": {"embedding_size": 8, "hidden_size": 12},
+    "batch_size": 4,
+    "bptt": 16,
+    "log_steps": 1,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The tests, and the processes that they start, leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("NLPTL_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def reviews() -> list[tuple[str, str]]:
+    """120 short reviews, (text, "good" or "bad"), each class by turns."""
+    draw = random.Random(0)
+    rows = []
+    for number in range(120):
+        label = ("good", "bad")[number % 2]
+        verdicts = PRAISE if label == "good" else BLAME
+        sentences = [f"{draw.choice(SUBJECTS)} {draw.choice(verdicts)}." for _ in range(draw.randint(1, 5))]
+        rows.append((" ".join(sentences), label))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def text_file(reviews: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The texts of the reviews, one a line."""
+    file = tmp_path_factory.mktemp("text") / "reviews.txt"
+    file.write_text("".join(f"{text}\n" for text, _ in reviews), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def labelled_file(reviews: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first forty reviews with their labels, as JSON lines."""
+    file = tmp_path_factory.mktemp("labelled") / "reviews.jsonl"
+    rows = [json.dumps({"text": text, "label": label}) for text, label in reviews[:40]]
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Trains a language model as `nlptl pretrain` does, once for each set of config values; gives its run's folder."""
+    made: dict[str, Path] = {}
+
+    def train(**values: Any) -> Path:
+        import nlptl
+        from nlptl.commands.invocation import Invocation
+        from nlptl.commands.pretrain import pretrain
+        from nlptl.config import PretrainConfig, validated
+        from nlptl.training.progress import Reporter
+
+        nlptl.register_families()
+        key = json.dumps(values, sort_keys=True)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("lm") / "run"
+            defaults = {
+                "family": "ulmfit",
+                "size": "tiny",
+                "vocab_size": 400,
+                "epochs": 1,
+                "sampled_softmax": 0,
+            }
+            own = {"text": [str(text_file)], "output": str(folder)}
+            pretrain(
+                validated(PretrainConfig, {**TINY_RUN, **defaults, **own, **values}),
+                Invocation(reporter=Reporter(True)),
+            )
+            made[key] = folder
+        return made[key]
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def language_model_folder(tiny_language_model: Callable[..., Path]) -> Path:
+    """The run's folder of a forward ULMFiT language model."""
+    return tiny_language_model()
+
+
+@pytest.fixture(scope="session")
+def backward_language_model_folder(tiny_language_model: Callable[..., Path]) -> Path:
+    """The run's folder of its backward companion, with the same tokenizer."""
+    return tiny_language_model(backward=True)

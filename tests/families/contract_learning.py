@@ -1,0 +1,239 @@
+"""The family contract's tests of training: what moves, what does not, what it costs, and what the recipes say."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from nlptl.config import (
+    FinetuneConfig,
+    LmTuningConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    Section,
+    validated,
+    with_recipe,
+)
+from nlptl.data.corpora import TokenCorpus, validation_windows
+from nlptl.families.base import Family
+from nlptl.training.language_modeling import HeldOut, language_model_figures
+from nlptl.training.param_groups import param_groups
+from nlptl.training.unfreezing import freeze_below
+from tests.families.contract_parts import FamilyParts
+
+LONG_DOCUMENT = 3000
+# Keys of a config that may stay None: they name things, or ask for what a run otherwise goes without.
+NAMES = {
+    "output",
+    "family",
+    "model",
+    "text_column",
+    "text_pair_column",
+    "label_column",
+    "data",
+    "backward_model",
+}
+OPTIONAL = NAMES | {"max_length", "max_steps", "validation", "test", "limit", "lm_weight"}
+
+
+class LearningContract(FamilyParts):
+    """How a family's models learn."""
+
+    # -- layer groups
+
+    def test_layer_groups_hold_each_parameter_once_with_the_head_on_top(
+        self, language_model: PreTrainedModel, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        for model in (language_model, classifier):
+            grouped = [id(p) for group in model.layer_groups() for p in group]
+            assert len(grouped) == len(set(grouped))
+            assert set(grouped) == {id(p) for p in model.parameters()}
+            assert all(model.layer_groups())
+        vectors = [vector.detach() for vector in classifier.represent(**self.batch(tokenizer))]
+        classifier.classify(vectors).square().sum().backward()
+        head = {id(p) for p in classifier.parameters() if p.grad is not None}
+        assert head == {id(p) for p in classifier.layer_groups()[-1]}
+        softmax = language_model.get_output_embeddings()
+        if softmax is not None:
+            assert {id(p) for p in softmax.parameters()} <= {id(p) for p in language_model.layer_groups()[-1]}
+
+    def test_classifying_a_representation_is_the_whole_model(
+        self, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        batch = self.batch(tokenizer)
+        with torch.inference_mode():
+            assert torch.equal(classifier.classify(classifier.represent(**batch)), classifier(**batch).logits)
+
+    def test_only_unfrozen_groups_learn(
+        self, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        """At each depth of gradual unfreezing, with one optimizer over all groups that has moved them all before."""
+        groups = classifier.layer_groups()
+        optimizer = torch.optim.AdamW(param_groups(groups, 1e-2, 2.6, weight_decay=0.1))
+        inputs = self.labelled(tokenizer)
+        for trained in (len(groups), *range(1, len(groups) + 1)):
+            freeze_below(groups, trained)
+            before = [[p.detach().clone() for p in group] for group in groups]
+            optimizer.zero_grad()
+            classifier.train()(**inputs).loss.backward()
+            optimizer.step()
+            for level, (group, old) in enumerate(zip(groups, before, strict=True)):
+                learns = level >= len(groups) - trained
+                for parameter, value in zip(group, old, strict=True):
+                    assert (parameter.grad is not None) == learns
+                    assert torch.equal(parameter, value) != learns
+
+    # -- losses
+
+    def test_a_few_steps_of_training_lower_the_losses(
+        self, language_model: PreTrainedModel, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        torch.manual_seed(0)
+        fresh = self.new_language_model(tokenizer)
+        window = torch.from_numpy(self.stream(tokenizer)[: 4 * 25]).view(4, 25)
+        batch = self.family.window_collate(fresh.config)([(w[:-1].numpy(), w[1:].numpy()) for w in window])
+        for model, inputs in ((fresh, batch), (classifier, self.labelled(tokenizer))):
+            freeze_below(model.layer_groups(), len(model.layer_groups()))
+            optimizer = torch.optim.AdamW(param_groups(model.layer_groups(), 1e-2, 1.0, weight_decay=0.0))
+            losses = []
+            for _ in range(12):
+                with torch.no_grad():
+                    losses.append(float(model.eval()(**inputs).loss))
+                optimizer.zero_grad()
+                model.train()(**inputs).loss.backward()
+                optimizer.step()
+            assert losses[-1] < 0.9 * losses[0]
+
+    def test_the_classifier_s_loss(
+        self,
+        classifier: PreTrainedModel,
+        language_model_folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+    ) -> None:
+        """Cross entropy, each class with its weight; of several labels a text, binary cross entropy of each."""
+        inputs = self.labelled(tokenizer)
+        labels, weights = inputs["labels"], torch.tensor([0.5, 1.0, 4.0])
+        several = self.new_classifier(language_model_folder, "multi_label_classification")
+        marks = F.one_hot(labels, 3) | F.one_hot((labels + 1) % 3, 3)
+        with torch.inference_mode():
+            plain, weighted = classifier(**inputs), classifier(**inputs, class_weights=weights)
+            multiple = several(**{**inputs, "labels": marks})
+        torch.testing.assert_close(plain.loss, F.cross_entropy(plain.logits, labels))
+        torch.testing.assert_close(weighted.loss, F.cross_entropy(plain.logits, labels, weight=weights))
+        assert not torch.isclose(plain.loss, weighted.loss)
+        expected = F.binary_cross_entropy_with_logits(multiple.logits, marks.float())
+        torch.testing.assert_close(multiple.loss, expected)
+
+    def test_perplexity_is_that_of_the_full_softmax(
+        self, language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        """Against the probabilities of whole streams, read at once where the family carries state between windows."""
+        if type(self.family).window_collate is not Family.window_collate:
+            pytest.skip("this family does not predict the next token")
+        ids = self.stream(tokenizer)[:203]
+        windows = validation_windows(TokenCorpus(ids, 1, 900), rows=4, length=11, backward=False, most=10_000)
+        assert windows.rows > 1
+        recurrent = "state" in inspect.signature(language_model.forward).parameters
+        length = windows.stream_length if recurrent else windows.length
+        chances: list[Tensor] = []
+        with torch.inference_mode():
+            for row in range(windows.rows):
+                for start in range(0, windows.stream_length, length):
+                    stop = min(start + length, windows.stream_length)
+                    text = torch.from_numpy(ids[row * windows.stream_length :][start : stop + 1])
+                    logits = language_model(text[None, :-1]).logits[0].double()
+                    chances.append(logits.log_softmax(dim=1)[torch.arange(stop - start), text[1:]])
+        expected = -torch.cat(chances).mean()
+        found = language_model_figures(
+            language_model,
+            HeldOut(windows, characters=900, tokens=len(ids)),
+            self.family.window_collate(language_model.config),
+            torch.device("cpu"),
+        )
+        assert found["tokens"] == windows.targets
+        assert found["loss"] == pytest.approx(float(expected), rel=1e-5)
+        assert found["perplexity"] == pytest.approx(float(expected.exp()), rel=1e-5)
+        bits = float(expected) / np.log(2) * len(ids) / 900
+        assert found["bits_per_character"] == pytest.approx(bits, rel=1e-5)
+
+    # -- long documents
+
+    def test_a_document_longer_than_any_window_is_learned_in_bounded_memory(
+        self, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        kept = []
+        for length in (LONG_DOCUMENT, 2 * LONG_DOCUMENT):
+            ids = self.stream(tokenizer)
+            ids = np.tile(ids, length // len(ids) + 1)[:length]
+            inputs = {
+                "input_ids": torch.from_numpy(ids)[None].repeat(2, *[1] * ids.ndim),
+                "labels": torch.tensor([0, 2]),
+            }
+            inputs["attention_mask"] = torch.ones(2, length, dtype=torch.long)
+            inputs["attention_mask"][1, length - 7 :] = 0
+            with saved_bytes() as counted:
+                loss = classifier.train()(**inputs).loss
+            loss.backward()
+            assert torch.isfinite(loss)
+            kept.append(sum(counted.values()))
+        assert kept[1] <= 1.25 * kept[0]
+
+    # -- recipes
+
+    def test_the_recipes_leave_nothing_open(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Every key of a recipe is a key of the config it is for, fits it, and none that a run needs stays None."""
+        recipes = self.family.recipes
+        keeps = {"size", "tokenizer", "vocab_size"}  # of a model that goes on
+        plans: list[tuple[type[Section], Mapping[str, Any], set[str]]] = [
+            (PretrainConfig, recipes["pretrain"], set()),
+            (PretrainConfig, recipes["tune"], keeps),
+            (LmTuningConfig, recipes["tune"], set()),
+            (FinetuneConfig, recipes["finetune"], set()),
+            (FinetuneConfig, {**recipes["finetune"], **recipes["freeze"]}, set()),
+        ]
+        for schema, recipe, open_keys in plans:
+            config = with_recipe(schema(), recipe)
+            assert validated(schema, dict(recipe)) is not None
+            left = {key for key in schema.model_fields if getattr(config, key) is None}
+            assert left <= OPTIONAL | open_keys
+            assert all(getattr(config.optimizer, key) is not None for key in OptimizerConfig.model_fields)
+            self.family.build_config(self.size, tokenizer, False, recipe.get("architecture", {}))
+
+    # -- inputs
+
+    def labelled(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+        batch = self.batch(tokenizer)
+        return {**batch, "labels": torch.arange(len(batch["input_ids"])) % 3}
+
+    def stream(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """The ids of all texts, one after the other."""
+        return np.concatenate(
+            [np.asarray(tokenizer(text)["input_ids"], dtype=np.int64) for text in self.texts]
+        )
+
+
+class saved_bytes(torch.autograd.graph.saved_tensors_hooks):
+    """Counts the memory that a forward pass keeps for its backward pass: bytes by storage."""
+
+    def __init__(self) -> None:
+        self.storages: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            self.storages[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        super().__init__(keep, lambda tensor: tensor)
+
+    def __enter__(self) -> dict[int, int]:  # type: ignore[override]
+        super().__enter__()
+        return self.storages
