@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 HeadKind = Literal["blocks", "linear"]
@@ -22,7 +23,12 @@ class HeadBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs) -> (batch, outputs)."""
-        x = self.linear(self.dropout(self.norm(x)))
+        norm = self.norm
+        if self.training and len(x) == 1:  # one row has no variance: the running statistics stand in for it
+            x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        else:
+            x = norm(x)
+        x = self.linear(self.dropout(x))
         return x if self.final else x.relu()
 
 

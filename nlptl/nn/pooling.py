@@ -52,11 +52,12 @@ class RunningPool:
     @classmethod
     def of(cls, x: Tensor, valid: Tensor) -> RunningPool:
         """Pool one piece: `x` (rows, time, width) where `valid` (rows, time) is True."""
+        x = x.float()  # sums of many half-precision numbers overflow
         mask = valid[:, :, None]
         count = valid.sum(dim=1, keepdim=True).to(x.dtype)
         steps = torch.arange(x.shape[1], device=x.device)
         final = torch.where(valid, steps, -1).amax(dim=1).clamp(min=0)
-        last = x.gather(1, final[:, None, None].expand(-1, 1, x.shape[2])).squeeze(1)
+        last = x.gather(1, final[:, None, None].expand(-1, 1, x.shape[2])).squeeze(1) * (count > 0)
         maximum = x.masked_fill(~mask, torch.finfo(x.dtype).min).amax(dim=1)
         return cls(last=last, maximum=maximum, total=(x * mask).sum(dim=1), count=count)
 

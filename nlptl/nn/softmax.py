@@ -71,6 +71,8 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: 
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    if not torch.is_grad_enabled():  # a custom function is not told, and would make gradients for nobody
+        hidden, weight, bias = hidden.detach(), weight.detach(), bias.detach()
     with torch.autocast(device, enabled=False):
         total: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets, dtype)
     mean: Tensor = total / (targets != IGNORED).sum().clamp(min=1)
@@ -79,11 +81,11 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Words drawn with replacement to stand for the whole vocabulary in one training step.
+    """Different words drawn to stand for the whole vocabulary in one training step.
 
     Attributes:
-        ids: (candidates,).
-        log_expected: (vocabulary,), the logarithm of how often each word is expected among the candidates.
+        ids: (candidates,), each once.
+        log_expected: (vocabulary,), the logarithm of each word's probability to be among the candidates.
     """
 
     ids: Tensor
@@ -95,20 +97,20 @@ class CandidateSampler:
 
     Args:
         counts: (vocabulary,), how often each word occurs in the training text.
-        size: the number of candidates of a step.
+        size: how many are drawn in a step; a word that is drawn twice counts once.
     """
 
     def __init__(self, counts: Tensor, size: int) -> None:
         smoothed = (counts.double() + 1.0) ** 0.75
         share = smoothed / smoothed.sum()
         self.size = size
-        self.log_expected = (share * size).log().float()
+        self.log_expected = (-torch.expm1(size * torch.log1p(-share))).log().float()
         self.cumulative = share.cumsum(0)
 
     def draw(self, device: torch.device) -> Candidates:
         """New candidates, on `device`."""
         points = torch.rand(self.size, dtype=torch.float64)
-        ids = torch.searchsorted(self.cumulative, points).clamp_(max=len(self.cumulative) - 1)
+        ids = torch.searchsorted(self.cumulative, points).clamp_(max=len(self.cumulative) - 1).unique()
         return Candidates(ids=ids.to(device), log_expected=self.log_expected.to(device))
 
 

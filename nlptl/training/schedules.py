@@ -25,8 +25,8 @@ def slanted_triangular(step: int, total: int, cut_fraction: float = 0.1, ratio: 
 
 def linear(step: int, total: int, warmup_fraction: float = 0.1) -> float:
     """Linear warm-up from zero over the first share of the updates, then linear decay to zero."""
-    warmup = total * warmup_fraction
-    return step / warmup if step < warmup else (total - step) / max(1.0, total - warmup)
+    warmup = math.floor(total * warmup_fraction)
+    return step / warmup if step < warmup else (total - step) / max(1, total - warmup)
 
 
 def cosine(step: int, total: int, warmup_fraction: float = 0.05) -> float:
@@ -39,7 +39,7 @@ def cosine(step: int, total: int, warmup_fraction: float = 0.05) -> float:
 
 def inverse_square_root(step: int, total: int, warmup_fraction: float = 0.1) -> float:
     """Linear warm-up, then falling with the root of the step (Vaswani et al. 2017, section 5.3), 1 at its peak."""
-    warmup = max(1.0, total * warmup_fraction)
+    warmup = max(1, round(total * warmup_fraction))
     return min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
 
 

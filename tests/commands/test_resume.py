@@ -39,13 +39,8 @@ def test_pretraining_stopped_at_each_of_its_steps(
     assert steps(folder) == list(range(1, last + 1))
 
 
-@pytest.mark.parametrize(
-    ("strike", "of_classifier"),
-    [
-        (kill, [1, 2, 3, 4, 6, 7]),
-        (interrupt, [2, 5, 7]),
-    ],  # one more layer group is trained from 4 and from 7 on
-)
+# One more layer group is trained from the classifier's fourth step on, and from its seventh.
+@pytest.mark.parametrize(("strike", "of_classifier"), [(kill, [1, 2, 3, 4, 6, 7]), (interrupt, [2, 5, 7])])
 def test_finetuning_stopped_in_each_of_its_stages(
     finetuning: Callable[..., FinetuneConfig],
     finetuned: Path,
@@ -75,6 +70,16 @@ def test_rarer_checkpoints_and_kills_between_them(
         go(config, resume=True, at=(LANGUAGE_MODEL, steps(pretrained)[-1]))
     go(config, resume=True)
     assert outcome(config.output) == outcome(pretrained)
+
+
+def test_evaluations_within_an_epoch_and_a_limit_of_steps(pretraining: Callable[..., PretrainConfig]) -> None:
+    limits = {"evaluate_steps": 2, "max_steps": 7}
+    reference = pretraining(**limits)
+    go(reference)
+    folder = stopped_and_resumed(pretraining(**limits), [(LANGUAGE_MODEL, step) for step in (2, 3, 7)], kill)
+    assert reference.output is not None
+    assert outcome(folder) == outcome(reference.output)
+    assert steps(folder) == list(range(1, 8))
 
 
 @pytest.mark.parametrize("at", ["epoch 1:", "epoch 2:"])

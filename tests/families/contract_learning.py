@@ -103,9 +103,9 @@ class LearningContract(FamilyParts):
         batch = self.family.window_collate(fresh.config)([(w[:-1].numpy(), w[1:].numpy()) for w in window])
         for model, inputs in ((fresh, batch), (classifier, self.labelled(tokenizer))):
             freeze_below(model.layer_groups(), len(model.layer_groups()))
-            optimizer = torch.optim.AdamW(param_groups(model.layer_groups(), 1e-2, 1.0, weight_decay=0.0))
+            optimizer = torch.optim.AdamW(param_groups(model.layer_groups(), 3e-2, 1.0, weight_decay=0.0))
             losses = []
-            for _ in range(12):
+            for _ in range(30):
                 with torch.no_grad():
                     losses.append(float(model.eval()(**inputs).loss))
                 optimizer.zero_grad()

@@ -75,10 +75,8 @@ class FamilyParts:
         config = cls.family.build_config(cls.size, tokenizer, backward, cls.architecture)
         model = cls.family.language_model_class(config).eval()
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(
-                    torch.randn_like(parameter), alpha=0.2
-                )  # so that no difference is too small to see
+            for parameter in model.parameters():  # so that no difference is too small to see
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
         return model
 
     def new_classifier(

@@ -69,9 +69,6 @@ def test_each_block_needs_a_dropout() -> None:
         build_head("blocks", 6, [5], [0.4], 3, bias=False)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="batch normalisation has no variance of one row: torch raises ValueError"
-)
 def test_a_batch_of_one_can_be_trained_on() -> None:
     # The last batch of an epoch is often that small.
     head = build_head("blocks", 6, [5], [0.4, 0.1], 3, bias=False).train()

@@ -57,11 +57,7 @@ def test_auto_trains_in_bf16_on_a_cpu_that_multiplies_it(
     ("native", "expected"),
     [
         (True, "bf16"),
-        pytest.param(
-            False,
-            "fp32",
-            marks=pytest.mark.xfail(strict=True, reason="an emulated bf16 (V100, T4) counts as native"),
-        ),
+        pytest.param(False, "fp32"),
     ],
 )
 def test_auto_trains_in_bf16_on_a_gpu_that_multiplies_it(

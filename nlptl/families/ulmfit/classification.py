@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,8 +156,10 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         lengths, order = lengths.sort(descending=True, stable=True)
         input_ids = input_ids[order]
         reach = [int(length) for length in lengths]
-        kept_tokens = sum(min(length, config.max_pooled_tokens) for length in reach)
-        recompute = self.training and torch.is_grad_enabled() and kept_tokens > config.max_kept_tokens
+        pooled_tokens = sum(min(length, config.max_pooled_tokens) for length in reach)
+        recompute = (
+            self.training and torch.is_grad_enabled() and self._kept_tokens(reach) > config.max_kept_tokens
+        )
 
         pooled = RunningPool.empty(batch, config.embedding_size, encoder.embedding.weight)
         penalty, state = pooled.total.new_zeros(()), None
@@ -177,7 +180,16 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             penalty = penalty + chunk_penalty
             state = tuple((h.detach(), c.detach()) for h, c in state)
         vectors = pooled.result(config.pooling)
-        return vectors[order.argsort()], penalty / max(1, kept_tokens)
+        return vectors[order.argsort()], penalty / max(1, pooled_tokens)
+
+    def _kept_tokens(self, reach: Sequence[int]) -> int:
+        """Tokens whose activations the backward pass needs: of every row of a chunk in which any row is pooled."""
+        config, total = self.config, 0
+        for start in range(0, max(reach, default=0), config.chunk_length):
+            left = [length - start for length in reach if length > start]
+            if min(left) <= config.max_pooled_tokens:
+                total += len(left) * min(config.chunk_length, max(left))
+        return total
 
     def _read_chunk(
         self, encoder: UlmfitModel, chunk: _Chunk, pooled: RunningPool
@@ -188,7 +200,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         steps = torch.arange(raw.shape[1], device=raw.device)
         in_window = chunk.left <= config.max_pooled_tokens
         valid = (steps < chunk.left[:, None]) & in_window[:, None]
-        pooled = pooled.update(slice(0, raw.shape[0]), raw.float(), valid)
+        pooled = pooled.update(slice(0, raw.shape[0]), raw, valid)
         penalty = pooled.total.new_zeros(())
         if self.training and torch.is_grad_enabled():
             dropped = locked_dropout(raw, config.output_dropout, True)

@@ -1,8 +1,7 @@
 """The config of the AWD-LSTM language model and of the classifier built on it."""
 
-from __future__ import annotations
-
-from typing import Literal
+# No postponed annotations here: `strict` checks types, not strings.
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -44,23 +43,45 @@ class UlmfitConfig(PreTrainedConfig):
     bidirectional: bool = False
     pad_token_id: int | None = 1
     bos_token_id: int | None = 2
-    input_dropout: float = 0.25
-    hidden_layer_dropout: float = 0.15
-    output_dropout: float = 0.1
-    embedding_dropout: float = 0.02
-    weight_dropout: float = 0.2
-    activation_penalty: float = 2.0
-    temporal_activation_penalty: float = 1.0
+    input_dropout: float | int = 0.25
+    hidden_layer_dropout: float | int = 0.15
+    output_dropout: float | int = 0.1
+    embedding_dropout: float | int = 0.02
+    weight_dropout: float | int = 0.2
+    activation_penalty: float | int = 2.0
+    temporal_activation_penalty: float | int = 1.0
     chunk_length: int = 72
     max_pooled_tokens: int = 1440
     max_kept_tokens: int = 16384
     head: Literal["blocks", "linear"] = "blocks"
     head_hidden_sizes: list[int] | tuple[int, ...] = (50,)
-    head_dropouts: list[float] | tuple[float, ...] = (0.4, 0.1)
+    head_dropouts: list[float | int] | tuple[float | int, ...] = (0.4, 0.1)
     head_bias: bool = False
     pooling: Literal["mean", "max", "last", "concat"] = "concat"
     tie_word_embeddings: bool = True
     format_version: int = 1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        sizes = (self.vocab_size, self.embedding_size, self.hidden_size, self.num_layers, self.chunk_length)
+        if min(sizes) < 1:
+            raise ValueError(
+                "vocab_size, embedding_size, hidden_size, num_layers and chunk_length must be positive"
+            )
+        rates = (
+            self.input_dropout,
+            self.hidden_layer_dropout,
+            self.output_dropout,
+            self.embedding_dropout,
+            self.weight_dropout,
+            *self.head_dropouts,
+        )
+        if not all(0 <= rate < 1 for rate in rates):
+            raise ValueError("a dropout is a probability from 0 to below 1")
+        if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
+            raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
+        if self.max_pooled_tokens < self.chunk_length:
+            raise ValueError("max_pooled_tokens must be at least chunk_length, or nothing would be pooled")
 
     def layer_widths(self) -> list[int]:
         """Output width of each LSTM layer, bottom to top."""

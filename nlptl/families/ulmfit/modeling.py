@@ -151,6 +151,17 @@ class UlmfitModel(UlmfitPreTrainedModel):
                 x = locked_dropout(x, config.hidden_layer_dropout, self.training)
         return hidden_states, tuple(after)
 
+    @staticmethod
+    def _unmoved(after: State, before: State | None, lengths: Tensor) -> State:
+        """States in which rows without any token have stayed where they were."""
+        some = (lengths > 0)[None, :, None]
+
+        def kept(new: Tensor, old: Tensor | None) -> Tensor:
+            return torch.where(some, new, torch.zeros_like(new) if old is None else old)
+
+        pairs = zip(after, before or [(None, None)] * len(after), strict=True)
+        return tuple((kept(h, old_h), kept(c, old_c)) for (h, c), (old_h, old_c) in pairs)
+
     def forward(
         self,
         input_ids: Tensor,
@@ -179,6 +190,8 @@ class UlmfitModel(UlmfitPreTrainedModel):
         # Packing refuses empty rows; one of its padding tokens is read and belongs to nobody.
         packed = None if lengths is None or not use_cache else lengths.clamp(min=1)
         hidden_states, after = self.read(ids, state, packed)
+        if packed is not None and lengths is not None:
+            after = self._unmoved(after, state, lengths)
         if backward:
             hidden_states = [reverse_valid(x, full if lengths is None else lengths) for x in hidden_states]
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -262,8 +275,11 @@ class UlmfitForCausalLM(UlmfitPreTrainedModel):
                 cross_entropy = sampled_cross_entropy(hidden, weight, bias, wanted, candidates)
             loss = cross_entropy
             if self.training:
-                loss = loss + self.config.activation_penalty * activation_penalty(dropped)
-                loss = loss + self.config.temporal_activation_penalty * temporal_activation_penalty(raw)
+                valid = None if attention_mask is None else attention_mask.bool()
+                loss = loss + self.config.activation_penalty * activation_penalty(dropped, valid)
+                loss = loss + self.config.temporal_activation_penalty * temporal_activation_penalty(
+                    raw, valid
+                )
         result = UlmfitLanguageModelOutput(
             loss=loss,
             cross_entropy=cross_entropy,
@@ -278,5 +294,8 @@ class UlmfitForCausalLM(UlmfitPreTrainedModel):
             labels = labels.masked_fill(attention_mask == 0, IGNORED)
         edge = labels.new_full((labels.shape[0], 1), IGNORED)
         if self.config.direction == "backward":
-            return torch.cat([edge, labels[:, :-1]], dim=1)
-        return torch.cat([labels[:, 1:], edge], dim=1)
+            shifted = torch.cat([edge, labels[:, :-1]], dim=1)
+        else:
+            shifted = torch.cat([labels[:, 1:], edge], dim=1)
+        # Padding predicts nothing: going backward, the shift would make the first of it predict the last token.
+        return shifted if attention_mask is None else shifted.masked_fill(attention_mask == 0, IGNORED)

@@ -33,8 +33,8 @@ __all__ = ["UlmfitTokenizer", "UlmfitWordTokenizer", "train_subword_tokenizer", 
 
 SPECIAL_TOKENS = (UNK, PAD, BOS, EOS, FLD)  # ids 0 to 4, the order of fastai's vocabularies
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256  # every byte has a token
-LONGEST_TOKEN = 32  # characters; keeps rows of dashes and the like from taking places of the vocabulary
-LONGEST_TRAINING_WORD = 128  # characters; merges cost the length of a word, and blobs teach none worth having
+LONGEST_TOKEN = 32  # bytes; keeps rows of dashes and the like from taking places of the vocabulary
+LONGEST_TRAINING_WORD = 128  # bytes; merges cost the length of a word, and blobs teach none worth having
 
 
 class UlmfitTokenizer(PreTrainedTokenizerFast):

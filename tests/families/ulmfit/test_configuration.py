@@ -35,9 +35,6 @@ def test_a_saved_config_comes_back_the_same(tmp_path: Path) -> None:
     assert loaded.num_labels == 5
 
 
-@pytest.mark.xfail(
-    strict=True, reason="postponed annotations in configuration.py are strings, which @strict does not check"
-)
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -164,7 +164,6 @@ def test_an_empty_row_is_harmless(language_model: BuildModel, padded_batch: Padd
     torch.testing.assert_close(actual.logits[[0, 1, 3]], expected.logits[[0, 1, 3]])
 
 
-@pytest.mark.xfail(strict=True, reason="one padding token is read into the state of an empty row")
 def test_an_empty_row_keeps_its_state(
     language_model: BuildModel, tokens: DrawTokens, padded_batch: PaddedBatch
 ) -> None:

@@ -52,12 +52,7 @@ def test_labels_are_the_ids_and_targets_what_comes_next_in_reading_order(
     "direction",
     [
         "forward",
-        pytest.param(
-            "backward",
-            marks=pytest.mark.xfail(
-                strict=True, reason="the first padding is asked for the last token of the text"
-            ),
-        ),
+        pytest.param("backward"),
     ],
 )
 def test_padding_is_not_predicted(
@@ -85,7 +80,6 @@ def test_training_adds_both_penalties_and_evaluation_none(
     torch.testing.assert_close(trained.loss, evaluated.loss + penalties)
 
 
-@pytest.mark.xfail(strict=True, reason="the penalties take padding for outputs of zero")
 def test_padding_does_not_change_the_training_loss(language_model: BuildModel, tokens: DrawTokens) -> None:
     model, ids = language_model(**NO_DROPOUT).train(), tokens(2, 8)
     mask = torch.ones_like(ids)
