@@ -138,11 +138,43 @@ def _language_models(config: FinetuneConfig) -> list[ModelFolder]:
             raise ModelError(
                 "a language model without a tokenizer", name, "import it again with its vocabulary"
             )
-    if len({source.family.name for source in sources}) > 1:
-        raise ConfigError(
-            "the two language models are of different families", "--backward-model", "use one family"
-        )
+    if config.backward_model is not None:
+        _check_pair(config.backward_model, *sources)
     return sources
+
+
+def _check_pair(name: str, forward: ModelFolder, backward: ModelFolder) -> None:
+    """A forward and a backward language model over one vocabulary.
+
+    Raises:
+        ModelError: they are not.
+    """
+    if forward.family.name != backward.family.name or "direction" not in backward.config:
+        cause = f"a {backward.family.name} model beside a {forward.family.name} model"
+        raise ModelError(cause, name, "only ULMFiT language models go in pairs")
+    for source, due in ((forward, "forward"), (backward, "backward")):
+        found = source.config.get("direction")
+        if found != due:
+            raise ModelError(
+                f"a {found} language model where the {due} one is due",
+                str(source.path),
+                "pretrain with --backward for --backward-model, without it for --model",
+            )
+    if _vocabulary(forward) != _vocabulary(backward):
+        raise ModelError(
+            "its tokenizer is not that of the forward model",
+            name,
+            "pretrain both on the same text with the same --vocab-size",
+        )
+
+
+def _vocabulary(source: ModelFolder) -> str:
+    """A hash of the tokenizer's vocabulary."""
+    digest = hashlib.sha256()
+    for name in ("tokenizer.json", "vocab.json"):
+        if (source.path / name).is_file():
+            digest.update((source.path / name).read_bytes())
+    return digest.hexdigest()
 
 
 def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:

@@ -61,6 +61,7 @@ def run_command(
         *others, last = missing
         named = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         raise UsageError(f"{named} missing", None, f"for example {example}")
+    config = _on_one_gpu(config)
     _settle_libraries(offline=config.offline, verbose=bool(controls["verbose"]))
 
     # The rows of `predict` are its result and go to standard output themselves; a report would stand among them.
@@ -97,6 +98,15 @@ def _missing(config: RunConfig, needs: Sequence[str]) -> list[str]:
     """What of the keys has no value, as the command line spells it."""
     spelled = {"source": "--from", "data": "DATA" if isinstance(config, PredictConfig) else "--data"}
     return [spelled.get(key, f"--{key}") for key in needs if getattr(config, key) in (None, ())]
+
+
+def _on_one_gpu(config: RunConfig) -> RunConfig:
+    """`cuda:N` as the only GPU that this process sees, because the Trainer knows no other than the first."""
+    kind, _, number = config.device.partition(":")
+    if kind != "cuda" or not number:
+        return config
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", number)
+    return config.model_copy(update={"device": "cuda"})
 
 
 def _settle_libraries(*, offline: bool, verbose: bool) -> None:

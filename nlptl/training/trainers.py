@@ -444,7 +444,7 @@ def _out_of_memory(stage: str) -> RunFailed:
 
 
 def _arguments(plan: TrainingPlan) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(plan.output / "checkpoints"),
         num_train_epochs=plan.epochs,
         max_steps=-1 if plan.max_steps is None else plan.max_steps,
@@ -460,3 +460,6 @@ def _arguments(plan: TrainingPlan) -> TrainingArguments:
         disable_tqdm=True,
         remove_unused_columns=False,
     )
+    # Several visible GPUs would make the Trainer split each batch over them, and recurrent streams with it.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -18,7 +18,12 @@ import nlptl.training.checkpoints as checkpoints
 from nlptl.config import FinetuneConfig, PretrainConfig, dump
 from tests.commands.striking import outcome, steps
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
+    pytest.mark.timeout(
+        900
+    ),  # several processes, which on a busy machine take their time to import everything
+]
 
 
 def started(arguments: list[str]) -> subprocess.Popen[str]:

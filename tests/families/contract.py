@@ -63,6 +63,7 @@ class FamilyContract(LearningContract):
         assert encoder.state_dict().keys() == body.keys()
         assert all(torch.equal(tensor, body[name]) for name, tensor in encoder.state_dict().items())
 
+    @pytest.mark.timeout(600)  # another process, which on a busy machine takes its time to import everything
     def test_the_auto_classes_know_it(
         self,
         language_model_folder: Path,

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -126,12 +125,9 @@ class UlmfitFamily(Family):
         AutoModelForSequenceClassification.register(
             UlmfitConfig, UlmfitForSequenceClassification, exist_ok=True
         )
-        AutoTokenizer.register(
-            UlmfitConfig,
-            slow_tokenizer_class=UlmfitWordTokenizer,
-            fast_tokenizer_class=UlmfitTokenizer,
-            exist_ok=True,
-        )
+        # One call each: given together, the second would be taken for the fast form of the first.
+        for tokenizer_class in (UlmfitWordTokenizer, UlmfitTokenizer):
+            AutoTokenizer.register(UlmfitConfig, tokenizer_class=tokenizer_class, exist_ok=True)
 
     def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
         """`subword`: byte-level BPE; `word`: fastai's words and rules."""
@@ -165,23 +161,15 @@ class UlmfitFamily(Family):
             language_models[0], bidirectional=len(language_models) == 2, **changes, **labels
         )
         model = UlmfitForSequenceClassification(config)
-        directions = zip(model.directions(), language_models, strict=True)
-        for wanted, ((encoder, _), folder) in zip(("forward", "backward"), directions, strict=False):
+        for (encoder, _), folder in zip(model.directions(), language_models, strict=True):
             source = UlmfitModel.from_pretrained(folder)
-            found = source.config.direction
-            if len(language_models) == 2 and found != wanted:
+            if [p.shape for p in source.parameters()] != [p.shape for p in encoder.parameters()]:
                 raise ModelError(
-                    f"a {found} language model where the {wanted} one is due", str(folder), "swap them"
-                )
-            if source.embedding.weight.shape != encoder.embedding.weight.shape:
-                raise ModelError(
-                    f"{tuple(source.embedding.weight.shape)} token vectors where the forward model has "
-                    f"{tuple(encoder.embedding.weight.shape)}",
+                    "layers of other sizes than the forward language model's",
                     str(folder),
-                    "train both language models with the same tokenizer and size (pretrain --model ... --backward)",
+                    "pretrain both with the same --size and --vocab-size",
                 )
-            with torch.no_grad():
-                encoder.load_state_dict(source.state_dict())
+            encoder.load_state_dict(source.state_dict())
         return model
 
     def convert(self, files: Mapping[str, Path], output: Path, *, backward: bool = False) -> dict[str, Any]:

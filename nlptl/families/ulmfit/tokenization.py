@@ -136,7 +136,7 @@ def train_subword_tokenizer(
         pair=f"{BOS} $A {FLD} $B:1",
         special_tokens=[(token, SPECIAL_TOKENS.index(token)) for token in (BOS, FLD)],
     )
-    return UlmfitTokenizer(  # type: ignore[no-untyped-call]
+    return UlmfitTokenizer(
         tokenizer_object=tokenizer,
         unk_token=UNK,
         pad_token=PAD,

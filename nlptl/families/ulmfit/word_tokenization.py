@@ -68,7 +68,7 @@ class UlmfitWordTokenizer(PreTrainedTokenizer):
                 f"it must have {' or '.join(ROLES['unk_token'])}",
             )
         kwargs["token_type_ids_pattern"] = "all_zeros"
-        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(**kwargs)
         structural = {self.pad_token, self.bos_token, self.eos_token, self.sep_token}
         self._ids_in_text = {word: row for word, row in self._ids.items() if word not in structural}
         self._splitter: SpacyWords | None = None

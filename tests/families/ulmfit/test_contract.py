@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+
+import pytest
 
 from nlptl.families.ulmfit.family import UlmfitFamily
 from tests.families.contract import FamilyContract
@@ -25,3 +28,10 @@ class TestContract(FamilyContract):
     architecture = {"embedding_size": 10, "hidden_size": 14, "num_layers": 2}
     texts = sentences(60)
     backward = True
+
+
+@pytest.mark.skipif(importlib.util.find_spec("spacy") is None, reason="fastai's words need spaCy")
+class TestContractWithWords(TestContract):
+    """With fastai's words."""
+
+    tokenizer_kind = "word"
