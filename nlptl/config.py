@@ -178,7 +178,11 @@ class ExtractConfig(DataConfig):
     level: Literal["text", "token"] = "text"
     pooling: Literal["mean", "max", "last", "concat"] = "mean"
     layers: Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)] = (
-        Field("last", pattern=r"^(last|mix|all|\d+(,\d+)*)$")
+        Field(
+            "last",
+            pattern=r"^(last|mix|all|\d+(,\d+)*)$",
+            description="last, mix, all, or numbers such as 0,2.",
+        )
     )
     pretokenized: bool = Field(False, description="Texts are split on white space only.")
 
@@ -332,6 +336,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key is a list or a mapping", problem_mark=key.start_mark
+                )
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key '{key.value}' is given twice", problem_mark=key.start_mark
@@ -396,6 +404,9 @@ def _described(schema: type[BaseModel], mistake: Mapping[str, Any]) -> str:
     if mistake["type"] == "extra_forbidden":
         section = _section_at(schema, path[:-1])
         return f"unknown key '{place}'{nearest(path[-1], list(section.model_fields))}"
+    if mistake["type"] == "string_pattern_mismatch":  # a person reads words, not the pattern
+        described = (_section_at(schema, path[:-1]).model_fields[path[-1]].description or "").rstrip(".")
+        return f"{place}: {mistake['input']!r} is not one of {described}"
     message = mistake["msg"][0].lower() + mistake["msg"][1:]
     return f"{place}: {message} (it is {mistake['input']!r})"
 

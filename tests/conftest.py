@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,3 +117,60 @@ def language_model_folder(tiny_language_model: Callable[..., Path]) -> Path:
 def backward_language_model_folder(tiny_language_model: Callable[..., Path]) -> Path:
     """The run's folder of its backward companion, with the same tokenizer."""
     return tiny_language_model(backward=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(
+    labelled_file: Path, language_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Trains a classifier as `nlptl finetune` does, once for each set of config values; gives its run's folder."""
+    made: dict[str, Path] = {}
+
+    def train(**values: Any) -> Path:
+        from nlptl.commands.finetune import finetune
+        from nlptl.commands.invocation import Invocation
+        from nlptl.config import FinetuneConfig, validated
+        from nlptl.training.progress import Reporter
+
+        key = json.dumps(values, sort_keys=True, default=str)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("classifier") / "run"
+            shared = {name: TINY_RUN[name] for name in ("device", "precision", "log_steps")}
+            defaults = {"lm_tuning": False, "epochs": 3, "batch_size": 12, "learning_rate": 0.02}
+            own = {"model": str(language_model_folder), "data": str(labelled_file), "output": str(folder)}
+            finetune(
+                validated(FinetuneConfig, {**shared, **defaults, **own, **values}),
+                Invocation(reporter=Reporter(True)),
+            )
+            made[key] = folder
+        return made[key]
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tiny_classifier: Callable[..., Path]) -> Path:
+    """The run's folder of a classifier with the labels "bad" and "good"."""
+    return tiny_classifier()
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., CompletedProcess[str]]]:
+    """Runs a command line in this process, word by word, on the CPU in full precision; `stdin` is in bytes."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*words: Any, stdin: bytes = b"") -> CompletedProcess[str]:
+        from nlptl import cli
+
+        line = [str(word) for word in words] + ["--device", "cpu", "--precision", "fp32", "--offline"]
+        monkeypatch.setattr(sys, "argv", ["nlptl", *line])
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
+        capsys.readouterr()
+        code = cli.main()
+        return CompletedProcess(line, code, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)

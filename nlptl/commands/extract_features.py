@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -76,8 +77,9 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
     }
     began, tokens = time.monotonic(), 0
     invocation.reporter.start("extracting", len(rows))
-    labelled = len(rows) > 0 and "label" in rows[0]
-    with feature_file(output, len(rows), labelled, facts) as write:
+    columned = isinstance(rows, Dataset) and "label" in rows.column_names
+    labels = rows.features.arrow_schema.field("label").type if columned else None
+    with feature_file(output, len(rows), labels, facts) as write:
         for first in range(0, len(rows), ROWS_AT_A_TIME):
             part = [rows[number] for number in range(first, min(first + ROWS_AT_A_TIME, len(rows)))]
             encoded = encode_rows(
@@ -212,9 +214,10 @@ def _of_tokens(states: Sequence[Tensor], config: ExtractConfig) -> NDArray[np.fl
 
 
 def _words(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Texts as lists of words, split on white space and nowhere else."""
+    """Texts, and second texts, as lists of words, split on white space and nowhere else."""
     for row in rows:
-        yield {**row, "text": (row["text"] or "").split()}
+        texts = {name: (row[name] or "").split() for name in ("text", "text_pair") if name in row}
+        yield {**row, **texts}
 
 
 def _forecast(

@@ -37,7 +37,7 @@ Write = Callable[[FeatureRow], None]
 
 
 @contextmanager
-def feature_file(path: Path, rows: int, labelled: bool, facts: Mapping[str, str]) -> Iterator[Write]:
+def feature_file(path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]) -> Iterator[Write]:
     """Open a file of features by its suffix; it takes its name when the block ends well.
 
     `.parquet` holds columns `row`, `label` and `features` and the facts in its schema's metadata; `.npy` rows x
@@ -47,13 +47,13 @@ def feature_file(path: Path, rows: int, labelled: bool, facts: Mapping[str, str]
 
     Args:
         rows: how many there will be.
-        labelled: whether any of them may have a label.
+        labels: the type of their labels; None where there are none.
         facts: which model, layers and pooling.
     """
     partial = path.with_name(f".{path.name}.partial")
     writer = {".parquet": _parquet, ".npy": _npy, ".safetensors": _safetensors}.get(path.suffix, _hdf5)
     try:
-        with writer(partial, path, rows, labelled, facts) as write:
+        with writer(partial, path, rows, labels, facts) as write:
             yield write
         os.replace(partial, path)
     except OSError as error:
@@ -66,7 +66,7 @@ def feature_file(path: Path, rows: int, labelled: bool, facts: Mapping[str, str]
 
 @contextmanager
 def _parquet(
-    partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[str, str]
+    partial: Path, path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]
 ) -> Iterator[Write]:
     writer: pq.ParquetWriter | None = None
     group: list[FeatureRow] = []
@@ -74,14 +74,15 @@ def _parquet(
     def flush() -> None:
         nonlocal writer
         columns: dict[str, pa.Array] = {"row": pa.array([item.row for item in group], pa.int64())}
-        if labelled:
-            columns["label"] = pa.array([item.label for item in group])
+        if labels is not None:
+            # Not by the values of one group, which may all be missing.
+            columns["label"] = pa.array([item.label for item in group], labels)
         deep = group[0].features.ndim == 2
         kind = pa.list_(pa.list_(pa.float32())) if deep else pa.list_(pa.float32())
         columns["features"] = pa.array([item.features.tolist() for item in group], kind)
         table = pa.table(columns).replace_schema_metadata(dict(facts))
         writer = writer or pq.ParquetWriter(partial, table.schema)
-        writer.write_table(table.cast(writer.schema))
+        writer.write_table(table)
         group.clear()
 
     def write(item: FeatureRow) -> None:
@@ -100,10 +101,10 @@ def _parquet(
 
 
 @contextmanager
-def _npy(partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[str, str]) -> Iterator[Write]:
+def _npy(partial: Path, path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]) -> Iterator[Write]:
     array: NDArray[np.float32] | None = None
     numbers: list[int] = []
-    labels: list[Any] = []
+    values: list[Any] = []
 
     def write(item: FeatureRow) -> None:
         nonlocal array
@@ -112,7 +113,7 @@ def _npy(partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[st
             array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
         array[len(numbers)] = item.features
         numbers.append(item.row)
-        labels.append(item.label)
+        values.append(item.label)
 
     yield write
     if array is None:
@@ -121,27 +122,27 @@ def _npy(partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[st
     else:
         array.flush()  # type: ignore[attr-defined]
     beside = path.with_name(path.name + ".json")
-    known = labels if labelled else None
+    known = None if labels is None else values
     beside.write_text(json.dumps({**facts, "rows": numbers, "labels": known}), encoding="utf-8")
 
 
 @contextmanager
 def _safetensors(
-    partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[str, str]
+    partial: Path, path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]
 ) -> Iterator[Write]:
     items: list[FeatureRow] = []
     yield items.append
-    labels = json.dumps([item.label for item in items], ensure_ascii=False)
+    values = json.dumps([item.label for item in items], ensure_ascii=False)
     tensors: dict[str, NDArray[Any]] = {"row": np.array([item.row for item in items], dtype=np.int64)}
     if items and items[0].features.ndim == 1:
         tensors["features"] = np.stack([item.features for item in items])
     else:
         tensors |= {str(number): np.ascontiguousarray(item.features) for number, item in enumerate(items)}
-    save_file(tensors, partial, metadata={**facts, "labels": labels})
+    save_file(tensors, partial, metadata={**facts, "labels": values})
 
 
 @contextmanager
-def _hdf5(partial: Path, path: Path, rows: int, labelled: bool, facts: Mapping[str, str]) -> Iterator[Write]:
+def _hdf5(partial: Path, path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]) -> Iterator[Write]:
     with h5py.File(partial, "w") as file:
         count = 0
 

@@ -69,7 +69,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         return finetuning_forecast(config, family, sources, task, tokenizer)
 
     folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
-    run_folder.write_config(folder, config)
+    run_folder.begin_or_go_on(folder, config, _data_fingerprint(task, config), resume=invocation.resume)
     notes = list(task.notes)
     for note in notes:
         invocation.reporter.note(note)
@@ -111,6 +111,17 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     run_folder.write_text(folder / "README.md", classifier_card(config, report, notes))
     run_folder.write_json(folder / "metrics.json", report)
     return report
+
+
+def _data_fingerprint(task: Task, config: FinetuneConfig) -> str:
+    """Of every text and label that the run learns from or chooses by."""
+    digest = hashlib.sha256(find_lm_text(config.lm_text, offline=config.offline).fingerprint().encode())
+    for rows in (task.train, task.validation):
+        for row in rows:
+            digest.update(
+                repr((row["text"], row.get("text_pair"), row["label"])).encode("utf-8", "backslashreplace")
+            )
+    return digest.hexdigest()[:24]
 
 
 def _required(value: str | None, option: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from transformers import PreTrainedTokenizerBase
 
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.plans import given, training_plan
-from nlptl.commands.run_folder import write_json
 from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.data.cache import cache_folder
 from nlptl.data.corpora import (
@@ -25,7 +23,6 @@ from nlptl.data.corpora import (
     validation_windows,
 )
 from nlptl.data.lm_text import LmText
-from nlptl.errors import DataError
 from nlptl.families.base import Family
 from nlptl.training.language_modeling import HeldOut, language_model_figures, train_language_model
 from nlptl.training.models import LayeredModel
@@ -119,22 +116,6 @@ def train_stage(
     )
     best = type(model).from_pretrained(folder / "model")
     return result, language_model_figures(best, held_out, collate, plan.device)
-
-
-def remember_text(folder: Path, text: LmText, resume: bool) -> None:
-    """Note which text a run reads, and refuse to go on with another.
-
-    Raises:
-        DataError: the text has changed since the run began.
-    """
-    file, print_now = folder / "corpus.json", text.fingerprint()
-    if resume and file.is_file():
-        if json.loads(file.read_text(encoding="utf-8"))["fingerprint"] != print_now:
-            raise DataError(
-                "its text has changed since the run began", str(folder), "start afresh with --force"
-            )
-        return
-    write_json(file, {"fingerprint": print_now})
 
 
 def _tokenise(

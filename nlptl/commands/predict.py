@@ -21,7 +21,7 @@ from nlptl.commands.prediction import Classifier, load_classifier
 from nlptl.config import PredictConfig
 from nlptl.data.datasets import Columns, iterate_rows
 from nlptl.data.lines import stdin_rows
-from nlptl.errors import RunFailed, UsageError
+from nlptl.errors import DataError, RunFailed, UsageError
 
 WriteRow = Callable[[NDArray[np.float32]], None]
 
@@ -39,7 +39,10 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
         else iterate_rows(config.data, columns=columns, offline=config.offline)
     )
     if config.data != "-":
-        rows = itertools.chain([next(rows)], rows)  # a bad file is found before the model is loaded
+        first = next(rows, None)  # a bad file is found before the model is loaded
+        if first is None:
+            raise DataError("there are no data rows", f"in {config.data}", "it needs at least one")
+        rows = itertools.chain([first], rows)
     classifier = load_classifier(config.model, config)
     if invocation.dry_run:
         return {

@@ -10,11 +10,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.forecast import pretraining_forecast
 from nlptl.commands.invocation import Invocation
-from nlptl.commands.language_model_stage import remember_text, split_figures, tokenised, train_stage
+from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
 from nlptl.commands.model_card import language_model_card
 from nlptl.commands.plans import given
 from nlptl.config import PretrainConfig, nearest, with_recipe
 from nlptl.data.columns import Columns
+from nlptl.data.corpora import TokenCorpus
 from nlptl.data.lm_text import LmText, find_lm_text
 from nlptl.errors import ConfigError, ModelError
 from nlptl.families import FAMILIES
@@ -42,8 +43,8 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
         return pretraining_forecast(config, family, source, text)
 
     folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
-    remember_text(folder, text, invocation.resume)
-    run_folder.write_config(folder, config)
+    read = text.fingerprint() + (held_out.fingerprint() if held_out else "")
+    run_folder.begin_or_go_on(folder, config, read, resume=invocation.resume)
     set_seed(config.seed)
     tokenizer = _tokenizer(config, family, source, text, folder, invocation)
     corpora = tokenised(text, held_out, tokenizer, invocation)
@@ -52,6 +53,12 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
         f"{family.name} language model: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens in its "
         f"vocabulary, {len(corpora.train.ids):,} tokens of text"
     )
+    unknown = _unknown_share(corpora.held_out, tokenizer)
+    if unknown > 0.001:
+        invocation.reporter.note(
+            f"{unknown:.1%} of the held-out tokens are unknown words, which makes perplexity and bits per character "
+            "look better than those of a model that spells them"
+        )
     result, figures = train_stage(
         "language model",
         folder,
@@ -80,6 +87,12 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     run_folder.write_text(folder / "README.md", language_model_card(config, report, result))
     run_folder.write_json(folder / "metrics.json", report)
     return report
+
+
+def _unknown_share(corpus: TokenCorpus, tokenizer: PreTrainedTokenizerBase) -> float:
+    if tokenizer.unk_token_id is None:
+        return 0.0
+    return float(corpus.counts(len(tokenizer))[tokenizer.unk_token_id]) / len(corpus.ids)
 
 
 def _family(config: PretrainConfig) -> Family:

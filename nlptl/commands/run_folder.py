@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -11,9 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nlptl.config import RunConfig, Section, dump
-from nlptl.errors import RunFailed, UsageError
+import yaml
 
+from nlptl.config import RunConfig, Section, dump, load_config, validated
+from nlptl.errors import ConfigError, DataError, RunFailed, UsageError
+
+# What a run may change when it goes on, because the result does not depend on it.
+FREE_TO_CHANGE = {"output", "device", "offline", "tracker", "checkpoint_minutes", "log_steps"}
 OURS = (
     "config.yaml",
     "model",
@@ -24,7 +29,7 @@ OURS = (
     "lm",
     "backward-lm",
     "tokenizer",
-    "corpus.json",
+    "data.json",
     "runs",
 )
 
@@ -37,35 +42,104 @@ def open_run_folder(output: Path | None, *, resume: bool, force: bool) -> Path:
     Raises:
         UsageError: no folder is named, it is a file, or it holds something and neither `resume` nor `force` is given.
     """
-    if output is None:
-        raise UsageError("no output folder is named", "--output", "for example --output runs/first")
-    if output.exists() and not output.is_dir():
-        raise UsageError("a file where the output folder is due", str(output), "name another --output")
+    output = check_output_folder(output, resume=resume, force=force)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        found = sorted(path.name for path in output.iterdir())
-        if found and force and not resume:
+        if force and not resume:
             for name in OURS:
                 path = output / name
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
-        elif found and not resume:
+    except OSError as error:
+        raise _unwritable(output, error) from None
+    return output
+
+
+def check_output_folder(output: Path | None, *, resume: bool, force: bool) -> Path:
+    """What `open_run_folder` raises, found without making or removing anything."""
+    if output is None:
+        raise UsageError("no output folder is named", "--output", "for example --output runs/first")
+    try:
+        _check_parents(output)
+        if output.exists() and not output.is_dir():
+            raise UsageError("a file where the output folder is due", str(output), "name another --output")
+        if output.exists() and any(output.iterdir()) and not (resume or force):
             remedy = "go on with --resume, start afresh with --force, or name another --output"
             raise UsageError("the output folder is not empty", str(output), remedy)
-        if not os.access(output, os.W_OK):
-            raise PermissionError(13, "no permission to write")
     except OSError as error:
-        raise UsageError(
-            f"cannot be written ({error.strerror})", str(output), "name another --output"
-        ) from None
+        raise _unwritable(output, error) from None
     return output
+
+
+def check_output_file(output: Path, *, force: bool) -> None:
+    """A file can be written there; nothing is made.
+
+    Raises:
+        UsageError: its folder does not exist or cannot be written, a folder has its name, or it is there already and
+            `force` is not given.
+    """
+    try:
+        if output.is_dir():
+            raise UsageError("a folder stands where a file is due", str(output), "name a file")
+        if not output.parent.exists():
+            raise UsageError("its folder does not exist", str(output), "name a file in a folder that exists")
+        _check_parents(output)
+        if output.exists() and not force:
+            raise UsageError("the output file is there already", str(output), "overwrite it with --force")
+    except OSError as error:
+        raise _unwritable(output, error) from None
+
+
+def _check_parents(output: Path) -> None:
+    """The nearest folder above that exists, or the output itself, takes new files."""
+    output.exists()  # raises where the name is too long, which the names of its parents need not be
+    there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if there != output and not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _unwritable(output: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot be written ({error.strerror})", str(output), "name another --output")
 
 
 def is_finished(folder: Path) -> bool:
     """A run's last act is its metrics."""
     return (folder / "metrics.json").is_file()
+
+
+def begin_or_go_on(folder: Path, config: RunConfig, data: str, *, resume: bool) -> None:
+    """Save the resolved config and what the run reads; a run that goes on must have both as they were.
+
+    Args:
+        data: a fingerprint of everything that the run reads.
+
+    Raises:
+        ConfigError: an option that decides the result differs from that of the run that is to go on.
+        DataError: its data has changed since.
+    """
+    facts = folder / "data.json"
+    if resume and (folder / "config.yaml").is_file():
+        before = load_config(type(config), folder / "config.yaml").model_dump(
+            mode="json", exclude=FREE_TO_CHANGE
+        )
+        now = validated(type(config), yaml.safe_load(dump(config))).model_dump(
+            mode="json", exclude=FREE_TO_CHANGE
+        )
+        changed = [key for key in now if now[key] != before[key]]
+        if changed:
+            raise ConfigError(
+                f"{', '.join(changed)} cannot change in the middle of a run",
+                str(folder),
+                "leave it as it was, or start afresh with --force",
+            )
+    if resume and facts.is_file() and json.loads(facts.read_text(encoding="utf-8"))["fingerprint"] != data:
+        raise DataError("its data has changed since the run began", str(folder), "start afresh with --force")
+    write_config(folder, config)
+    write_json(facts, {"fingerprint": data})
 
 
 def write_config(folder: Path, config: Section) -> None:

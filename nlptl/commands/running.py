@@ -76,10 +76,14 @@ def run_command(
             )
 
     try:
+        from transformers.utils.logging import disable_progress_bar
+
         from nlptl.commands.invocation import Invocation
         from nlptl.training.progress import Reporter
 
         nlptl.register_families()
+        if not controls["verbose"]:
+            disable_progress_bar()
         invocation = Invocation(resume, force, dry_run, Reporter(quiet or not leader))
         # What a library prints must not end up in the result.
         with contextlib.nullcontext() if rows_only else contextlib.redirect_stdout(sys.stderr):

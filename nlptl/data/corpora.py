@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from nlptl.errors import DataError
 
 Encode = Callable[[list[str]], list[list[int]]]
 TEXTS_AT_A_TIME = 1024
+PARTIAL = ".partial-"
 CHARACTERS_AT_A_TIME = 4_000_000
 HELD_OUT_EVERY = 20
 
@@ -65,7 +67,8 @@ def tokenise_corpus(
         return open_corpus(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     kind = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    _remove_abandoned(folder.parent)
+    partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
     try:
         count = characters = tokens = 0
         with open(partial / "ids.bin", "wb") as file:
@@ -86,6 +89,13 @@ def tokenise_corpus(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_corpus(folder)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what runs that were killed while they tokenised have left, once it is a day old."""
+    for left in cache.glob(f"{PARTIAL}*"):
+        if time.time() - left.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def open_corpus(folder: Path) -> TokenCorpus:

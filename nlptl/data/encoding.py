@@ -44,7 +44,7 @@ def encode_rows(
     max_length: int | None,
     **options: Any,
 ) -> EncodedRows:
-    """Tokenise `text` and, where there is one, `text_pair` of each row.
+    """Tokenise `text` and, where there is one, `text_pair` of each row: strings or lists of words; None is empty.
 
     Args:
         tokenizer: of `transformers`; `options` are passed on to it.
@@ -53,8 +53,8 @@ def encode_rows(
     encodings: list[Mapping[str, NDArray[Any]]] = []
     tokens = cut_rows = cut_tokens = 0
     for batch in _batches(rows):
-        texts = [row["text"] or "" for row in batch]
-        pairs = [row["text_pair"] or "" for row in batch] if "text_pair" in batch[0] else None
+        texts = [_text(row, "text") for row in batch]
+        pairs = [_text(row, "text_pair") for row in batch] if "text_pair" in batch[0] else None
         whole = tokenizer(texts, pairs, verbose=False, **options)
         lengths = [len(ids) for ids in whole["input_ids"]]
         tokens += sum(lengths)
@@ -66,6 +66,11 @@ def encode_rows(
         for number in range(len(texts)):
             encodings.append({key: np.asarray(whole[key][number], dtype=np.int32) for key in keys})
     return EncodedRows(encodings, tokens, cut_rows, cut_tokens)
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | list[str]:
+    text: str | list[str] | None = row[name]
+    return "" if text is None else text
 
 
 def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:

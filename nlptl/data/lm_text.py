@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nlptl.data.columns import UNNAMED, Columns
@@ -36,6 +36,16 @@ class LmText:
             else:
                 yield from iterate_texts(source, self.columns, offline=self.offline)
         yield from self.at_hand
+
+    def check(self) -> None:
+        """Open every source for its first text, so that a bad one is found before any work is done.
+
+        Raises:
+            DataError: one cannot be read, or there is no text in any of them.
+        """
+        first = [next(iter(replace(self, sources=(source,), at_hand=())), None) for source in self.sources]
+        if self.sources and not any(first):
+            raise DataError("no text in it", f"in {', '.join(self.sources[:3])}", "give files that hold text")
 
     def sample(self, characters: int) -> Iterator[str]:
         """Evenly spread texts that hold about so many characters; all texts where there are fewer."""
@@ -69,7 +79,7 @@ def find_lm_text(
     """Paths, folders (all their text files), globs and data-set names -> the text they hold.
 
     Raises:
-        DataError: a pattern names nothing.
+        DataError: a pattern names nothing, a source cannot be read, or there is no text in any of them.
     """
     found: list[str] = []
     for pattern in patterns:
@@ -89,7 +99,9 @@ def find_lm_text(
             if not matches:
                 raise DataError("no file matches", pattern, "check the pattern given as text")
             found += [str(match) for match in matches if match.is_file()]
-    return LmText(tuple(found), columns, at_hand, offline)
+    text = LmText(tuple(found), columns, at_hand, offline)
+    text.check()
+    return text
 
 
 def _is_text(path: Path) -> bool:

@@ -56,9 +56,14 @@ def locate(source: str, offline: bool = False) -> dict[str, Split]:
     if source == "sample":
         return _locate_folder(samples_folder())
     path = Path(source).expanduser()
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:  # a text instead of a file's name is too long for one
+        remedy = "to read texts themselves, give - and pass them by standard input"
+        raise DataError(f"no such file or folder ({error.strerror})", f"{source[:40]}...", remedy) from None
+    if is_folder:
         return _locate_folder(path)
-    if path.exists():
+    if exists:
         return {"train": Split(str(path), [partial(open_table, path)])}
     if not is_hub_name(source):
         missing_folder = None if path.parent.is_dir() else f"there is no folder {path.parent} either"

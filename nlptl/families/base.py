@@ -29,6 +29,11 @@ from nlptl.errors import ConfigError, ModelError
 from nlptl.training.language_modeling import WindowCollate, next_token_batch
 from nlptl.training.models import LayeredClassifier, LayeredModel
 
+# Keys of a model's config that follow from something else.
+SETTLED = frozenset(
+    ("vocab_size", "pad_token_id", "bos_token_id", "direction", "bidirectional", "format_version")
+)
+
 
 class Family(ABC):
     """One family: how its parts are built, and the recipe that its paper trains them by."""
@@ -60,6 +65,15 @@ class Family(ABC):
     @abstractmethod
     def register(self) -> None:
         """Make the Auto classes of `transformers` know this family."""
+
+    def check_new(self, size: str, kind: str, vocab_size: int, architecture: Mapping[str, Any]) -> None:
+        """What of a new model can be known before its text is read.
+
+        Raises:
+            ConfigError: an unknown size, an unknown key in `architecture`, or a value that makes no model or tokenizer.
+        """
+        self.named_size(size)
+        checked_architecture(self.config_class, architecture)
 
     @abstractmethod
     def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
@@ -129,6 +143,11 @@ def checked_architecture(
     known = {f.name for f in dataclasses.fields(config_class)} - {
         f.name for f in dataclasses.fields(PreTrainedConfig)
     }
+    settled = [key for key in architecture if key in SETTLED]
+    if settled:
+        cause = f"{', '.join(settled)} cannot be chosen"
+        raise ConfigError(cause, "architecture", "leave it out: the tokenizer, the command and the data decide it")
+    known -= SETTLED
     unknown = [key for key in architecture if key not in known]
     if unknown:
         named = "; ".join(f"unknown key '{key}'{nearest(key, sorted(known))}" for key in unknown)
@@ -136,7 +155,7 @@ def checked_architecture(
     try:
         config_class(**architecture)
     except (StrictDataclassError, TypeError, ValueError) as error:
-        first = str(error).strip().splitlines()[-1].strip()
+        first = str(error).strip().splitlines()[-1].strip().removeprefix("TypeError: ")
         raise ConfigError(first[:200], "architecture", "mend the value") from None
     return dict(architecture)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 import json
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from nlptl.errors import ModelError
 from nlptl.families import FAMILIES
 from nlptl.families.base import Family
+from nlptl.pretrained.checks import check_changes, check_label_names, check_model, load_tokenizer, read_shapes
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,30 @@ class ModelFolder:
         """An imported checkpoint may have come without one."""
         return (self.path / "tokenizer_config.json").is_file()
 
+    @property
+    def model_class(self) -> type[PreTrainedModel]:
+        """That of the weights in the folder."""
+        family = self.family
+        if self.is_classifier:
+            return family.classifier_class
+        return family.language_model_class if self.is_language_model else family.encoder_class
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer, which knows no token that the model does not.
+
+        Raises:
+            ModelError: its files are damaged or are not of this model.
+        """
+        return load_tokenizer(self.path, self.family.config_class.from_pretrained(self.path))
+
+    def check_changes(self, architecture: Mapping[str, Any]) -> None:
+        """Keys of its config that a run sets must leave its weights their shapes.
+
+        Raises:
+            ConfigError: one does not, or is unknown, or has a value of the wrong type.
+        """
+        check_changes(self.path, self.model_class, architecture)
+
     def _saved_by(self, name: str) -> bool:
         return name in (self.config.get("architectures") or ())
 
@@ -54,9 +81,13 @@ def find_model(name: str, *, offline: bool = False) -> ModelFolder:
         ModelError: there is no such model, it is damaged, or it is of no family here.
     """
     path = Path(name).expanduser()
-    if path.is_file():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise ModelError(f"no such model folder ({error.strerror})", name[:80], "check the path") from None
+    if is_file:
         raise ModelError("a file where a model folder is due", name, "name the folder that holds it")
-    if path.is_dir():
+    if is_folder:
         return check_model_folder(path / "model" if (path / "model" / "config.json").is_file() else path)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError("no such model folder" + _near(path), name, "check the path")
@@ -64,7 +95,7 @@ def find_model(name: str, *, offline: bool = False) -> ModelFolder:
 
 
 def check_model_folder(path: Path) -> ModelFolder:
-    """Look at a folder's config and at the header of its weights, reading no weight.
+    """Look at a folder's config and at the header of its weights, and hold one against the other; no weight is read.
 
     Raises:
         ModelError: a file is missing, cut short or not what its name says.
@@ -85,38 +116,16 @@ def check_model_folder(path: Path) -> ModelFolder:
         raise ModelError(
             f"a model of type {kind!r}", str(path / "config.json"), f"the families here are {known}"
         )
-    newest = getattr(family.config_class, "format_version", 1)
-    if config.get("format_version", 1) > newest:
+    if not isinstance(config.get("architectures") or [], list):
+        raise ModelError("architectures is no list", str(path / "config.json"), "copy the model folder again")
+    newest, version = getattr(family.config_class, "format_version", 1), config.get("format_version", 1)
+    if isinstance(version, int) and version > newest:
         raise ModelError("written by a newer version of nlptl", str(path / "config.json"), "update nlptl")
-    check_safetensors(path / "model.safetensors")
-    return ModelFolder(path, family, config)
-
-
-def check_safetensors(file: Path) -> None:
-    """The header of a safetensors file must fit the file's length.
-
-    Raises:
-        ModelError: cut short or damaged.
-    """
-    damaged = ModelError("damaged or cut short", str(file), "copy or train the model again")
-    size = file.stat().st_size
-    with open(file, "rb") as stream:
-        start = stream.read(8)
-        if len(start) < 8:
-            raise damaged
-        (length,) = struct.unpack("<Q", start)
-        if length > min(size - 8, 100_000_000):
-            raise damaged
-        try:
-            header = json.loads(stream.read(length))
-            end = max(
-                (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
-                default=0,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise damaged from None
-    if size != 8 + length + end:
-        raise damaged
+    found = ModelFolder(path, family, config)
+    checked = check_model(path, found.model_class, read_shapes(path / "model.safetensors"))
+    if found.is_classifier:
+        check_label_names(checked, path)
+    return found
 
 
 def _from_hub(name: str, offline: bool) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -61,20 +62,21 @@ def go(
 ) -> dict[str, Any]:
     """Run a config as the command line does."""
     command: Any = pretrain if isinstance(config, PretrainConfig) else finetune
-    return command(config, Invocation(resume=resume, reporter=StrikingReporter(at, strike)))
+    report: dict[str, Any] = command(config, Invocation(resume=resume, reporter=StrikingReporter(at, strike)))
+    return report
 
 
-def outcome(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
-    """The model's weights, and the log without its speeds."""
+def outcome(folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """The log without its speeds, and the hash of the model's weights."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     for line in lines:
         line.pop("tokens_per_second", None)
-    return (folder / "model" / "model.safetensors").read_bytes(), lines
+    return lines, hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
 
 
 def steps(folder: Path) -> list[int]:
     """The steps that the log has a loss of, in its order."""
-    return [line["step"] for line in outcome(folder)[1] if "loss" in line]
+    return [line["step"] for line in outcome(folder)[0] if "loss" in line]
 
 
 def stopped_and_resumed(config: Config, strikes: list[Any], strike: Callable[[], None]) -> Path:

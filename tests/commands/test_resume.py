@@ -13,7 +13,7 @@ import pytest
 
 import nlptl.training.checkpoints as checkpoints
 from nlptl.config import FinetuneConfig, PretrainConfig
-from nlptl.errors import DataError, Interrupted
+from nlptl.errors import ConfigError, DataError, Interrupted
 from tests.commands.striking import (
     CLASSIFIER,
     LANGUAGE_MODEL,
@@ -53,7 +53,7 @@ def test_finetuning_stopped_in_each_of_its_stages(
     folder = stopped_and_resumed(finetuning(), places, strike)
     assert outcome(folder) == outcome(finetuned)
     assert outcome(folder / "lm") == outcome(finetuned / "lm")
-    trained = [sum(line["trained"]) for line in outcome(folder)[1] if "loss" in line]
+    trained = [sum(line["trained"]) for line in outcome(folder)[0] if "loss" in line]
     assert trained == [1] * 3 + [2] * 3 + [3] * 3
 
 
@@ -105,12 +105,12 @@ def test_killed_while_a_folder_takes_its_place(
         nonlocal times
         times += Path(target).name == name
         if Path(target).name == name and times == time_of_it:
-            patch.setattr(checkpoints.shutil, "rmtree", lambda *arguments, **options: None)
+            patch.setattr(shutil, "rmtree", lambda *arguments, **options: None)
             raise Killed
         os.rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.os, "replace", rename)
+        patch.setattr(os, "replace", rename)
         with pytest.raises(Killed):
             go(config)
     assert leftovers(config.output)
@@ -160,6 +160,32 @@ def test_changed_text_is_refused(
     with pytest.raises(DataError, match="changed"):
         go(config, resume=True)
     assert outcome_of_checkpoint(config.output) == before
+
+
+def test_a_changed_option_that_decides_the_result_is_refused(
+    pretraining: Callable[..., PretrainConfig],
+) -> None:
+    config = pretraining()
+    with pytest.raises(Killed):
+        go(config, at=(LANGUAGE_MODEL, 3))
+    with pytest.raises(ConfigError, match=r"learning_rate cannot change .* --force"):
+        go(config.model_copy(update={"learning_rate": 0.5}), resume=True)
+    assert config.output is not None
+    assert "learning_rate: 0.5" not in (config.output / "config.yaml").read_text(encoding="utf-8")
+    go(config.model_copy(update={"log_steps": 2, "checkpoint_minutes": 9.0}), resume=True)
+
+
+def test_changed_labelled_data_is_refused(
+    finetuning: Callable[..., FinetuneConfig], labelled_file: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copy(labelled_file, tmp_path))
+    config = finetuning(data=str(data), lm_tuning=False)
+    with pytest.raises(Killed):
+        go(config, at="epoch 1:")
+    lines = data.read_text(encoding="utf-8").splitlines(keepends=True)
+    data.write_text("".join(lines[:-4]), encoding="utf-8")
+    with pytest.raises(DataError, match="changed"):
+        go(config, resume=True)
 
 
 def outcome_of_checkpoint(folder: Path) -> bytes:

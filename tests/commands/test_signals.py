@@ -18,12 +18,8 @@ import nlptl.training.checkpoints as checkpoints
 from nlptl.config import FinetuneConfig, PretrainConfig, dump
 from tests.commands.striking import outcome, steps
 
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
-    pytest.mark.timeout(
-        900
-    ),  # several processes, which on a busy machine take their time to import everything
-]
+# The time is for a busy machine, on which five processes take long to import everything.
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"), pytest.mark.timeout(900)]
 
 
 def started(arguments: list[str]) -> subprocess.Popen[str]:
@@ -58,7 +54,7 @@ def struck(
 def test_interrupted_by_the_keyboard_the_command_says_how_to_go_on(
     pretraining: Callable[..., PretrainConfig], pretrained: Path, tmp_path: Path
 ) -> None:
-    config = pretraining()
+    config = pretraining(output=tmp_path / "a run")  # whose name has to be quoted
     assert config.output is not None
     file = tmp_path / "run.yaml"
     file.write_text(dump(config), encoding="utf-8")

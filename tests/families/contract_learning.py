@@ -17,7 +17,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from nlptl.config import (
     FinetuneConfig,
     LmTuningConfig,
-    OptimizerConfig,
     PretrainConfig,
     Section,
     validated,
@@ -205,7 +204,8 @@ class LearningContract(FamilyParts):
             assert validated(schema, dict(recipe)) is not None
             left = {key for key in schema.model_fields if getattr(config, key) is None}
             assert left <= OPTIONAL | open_keys
-            assert all(getattr(config.optimizer, key) is not None for key in OptimizerConfig.model_fields)
+            optimizer = config.model_dump()["optimizer"]
+            assert None not in optimizer.values()
             self.family.build_config(self.size, tokenizer, False, recipe.get("architecture", {}))
 
     # -- inputs

@@ -129,6 +129,12 @@ class UlmfitFamily(Family):
         for tokenizer_class in (UlmfitWordTokenizer, UlmfitTokenizer):
             AutoTokenizer.register(UlmfitConfig, tokenizer_class=tokenizer_class, exist_ok=True)
 
+    def check_new(self, size: str, kind: str, vocab_size: int, architecture: Mapping[str, Any]) -> None:
+        """As every family, and a subword vocabulary holds all bytes."""
+        super().check_new(size, kind, vocab_size, architecture)
+        if kind == "subword":
+            check_vocabulary_size(vocab_size)
+
     def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
         """`subword`: byte-level BPE; `word`: fastai's words and rules."""
         train = train_word_tokenizer if kind == "word" else train_subword_tokenizer

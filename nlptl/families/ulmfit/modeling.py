@@ -92,6 +92,9 @@ class UlmfitPreTrainedModel(LayeredModel):
 class UlmfitModel(UlmfitPreTrainedModel):
     """The encoder: embedding and a stack of LSTMs with weight drop and locked dropout."""
 
+    # Loaded from a language model or a classifier it takes its part and has no use for the rest.
+    _keys_to_ignore_on_load_unexpected = [r"^lm_head\.", r"^head\.", r"^backward_"]
+
     def __init__(self, config: UlmfitConfig) -> None:
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)

@@ -100,12 +100,7 @@ def train_subword_tokenizer(
     Raises:
         ConfigError: `vocab_size` has no place for the special tokens and all bytes.
     """
-    if vocab_size < SMALLEST_VOCABULARY:
-        raise ConfigError(
-            f"a subword vocabulary of {vocab_size} is too small",
-            "in vocab_size",
-            f"ask for {SMALLEST_VOCABULARY} or more: {len(SPECIAL_TOKENS)} special tokens, 256 bytes and the merges",
-        )
+    check_vocabulary_size(vocab_size)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = _normalizer(lowercase)
     # With a blank in front, the first word gets the token it has elsewhere.
@@ -145,6 +140,20 @@ def train_subword_tokenizer(
         sep_token=FLD,
         split_special_tokens=True,
     )
+
+
+def check_vocabulary_size(vocab_size: int) -> None:
+    """A subword vocabulary must have places for the special tokens and all bytes.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise ConfigError(
+            f"a subword vocabulary of {vocab_size} is too small",
+            "in vocab_size",
+            f"ask for {SMALLEST_VOCABULARY} or more: {len(SPECIAL_TOKENS)} special tokens, 256 bytes and the merges",
+        )
 
 
 def _normalizer(lowercase: bool) -> normalizers.Normalizer:

@@ -10,9 +10,7 @@ import pytest
 from nlptl.families.ulmfit.family import UlmfitFamily
 from tests.families.contract import FamilyContract
 
-WORDS = (
-    "the a film story plot scene was is never very good bad dull bright told seen again and but it we they"
-)
+WORDS = "the a film story plot scene was is never very good bad dull bright told seen again and but it we"
 
 
 def sentences(count: int) -> list[str]:

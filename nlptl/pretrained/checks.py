@@ -1,0 +1,141 @@
+"""Whether the files of a model folder belong together, found before a weight is read."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from nlptl.errors import ConfigError, ModelError
+from nlptl.families.base import checked_architecture, checked_tokenizer
+
+AGAIN = "copy or train the model again"
+Shapes = dict[str, tuple[int, ...]]
+
+
+def read_shapes(file: Path) -> Shapes:
+    """The shape of every tensor of a safetensors file, from its header, which must fit the file's length.
+
+    Raises:
+        ModelError: cut short or damaged.
+    """
+    damaged = ModelError("damaged or cut short", str(file), AGAIN)
+    size = file.stat().st_size
+    with open(file, "rb") as stream:
+        start = stream.read(8)
+        if len(start) < 8:
+            raise damaged
+        (length,) = struct.unpack("<Q", start)
+        if length > min(size - 8, 100_000_000):
+            raise damaged
+        try:
+            header = json.loads(stream.read(length))
+            header.pop("__metadata__", None)
+            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise damaged from None
+    if size != 8 + length + end:
+        raise damaged
+    return shapes
+
+
+def check_model(path: Path, model_class: type[PreTrainedModel], shapes: Shapes) -> PreTrainedConfig:
+    """The config must make a model, and the tensors of the file must be the ones that this model has.
+
+    Args:
+        shapes: of the tensors in the file.
+
+    Returns:
+        The config.
+
+    Raises:
+        ModelError: a value of the config is unfit, or a tensor is missing, left over or of another shape.
+    """
+    config, wanted = _wanted_shapes(path, model_class, {})
+    for name in sorted({*wanted, *shapes}):
+        found = shapes.get(name)
+        if found != wanted.get(name):
+            here = "is missing" if found is None else f"has the shape {found}"
+            there = f"its config asks for {wanted[name]}" if name in wanted else "its config knows none"
+            cause = f"the tensor {name!r} {here} where {there}"
+            raise ModelError(cause, str(path), "use a model folder whose files belong together")
+    return config
+
+
+def check_changes(path: Path, model_class: type[PreTrainedModel], changes: Mapping[str, Any]) -> None:
+    """A model that goes on may change its dropouts and its head's keys, but not the shape of what it has learned.
+
+    Raises:
+        ConfigError: a key is unknown, its value is unfit, or it changes a shape.
+    """
+    config_class = model_class.config_class
+    assert config_class is not None
+    checked_architecture(config_class, changes)
+    _, before = _wanted_shapes(path, model_class, {})
+    for key, value in changes.items():
+        if _wanted_shapes(path, model_class, {key: value})[1] != before:
+            raise ConfigError(
+                f"{key} = {value!r} does not fit the weights that are there", "architecture", "leave it out"
+            )
+
+
+def load_tokenizer(path: Path, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; `config` is that of its model.
+
+    Raises:
+        ModelError: its files are cut short or damaged, or it has tokens that the model does not know.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file breaks the loaders of several libraries, each in its own way
+        cause = f"its tokenizer cannot be read ({_said(error)})"
+        raise ModelError(cause, str(path), "copy the tokenizer's files again") from error
+    checked_tokenizer(tokenizer, config, path)
+    return tokenizer
+
+
+def check_label_names(config: PreTrainedConfig, path: Path) -> None:
+    """Each output of a classifier has a name of its own.
+
+    Raises:
+        ModelError: one has none, or two share one.
+    """
+    names = config.id2label
+    numbers = list(range(int(config.num_labels or 0)))
+    if sorted(names) != numbers or len(set(names.values())) < max(2, len(numbers)):
+        raise ModelError(
+            "its id2label does not give each class a number from 0 and a name of its own",
+            str(path / "config.json"),
+            "copy the model folder again",
+        )
+
+
+def _wanted_shapes(
+    path: Path, model_class: type[PreTrainedModel], changes: Mapping[str, Any]
+) -> tuple[PreTrainedConfig, Shapes]:
+    """The config with changes, and the tensors a file of its model has: a tied one is written once."""
+    config_class = model_class.config_class
+    assert config_class is not None
+    try:
+        config = config_class.from_pretrained(path, **changes)
+        with torch.device("meta"):
+            model = model_class(config)
+    except Exception as error:  # a config can be wrong in as many ways as it has values
+        where = str(path / "config.json")
+        raise ModelError(f"its config makes no model ({_said(error)})", where, AGAIN) from error
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    return config, {n: tuple(t.shape) for n, t in model.state_dict().items() if n not in tied}
+
+
+def _said(error: Exception) -> str:
+    """The last line of an error's text, which is where nested ones end up."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip().removeprefix("TypeError: ").rstrip(".")[:160]
