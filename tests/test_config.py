@@ -28,6 +28,7 @@ SCHEMAS: dict[str, type[RunConfig]] = {
     "pretrain": PretrainConfig,
     "finetune": FinetuneConfig,
     "freeze": FinetuneConfig,
+    "mini": PretrainConfig,
 }
 
 

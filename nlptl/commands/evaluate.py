@@ -18,7 +18,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import Classifier, load_classifier, measured
 from nlptl.config import EvaluateConfig
 from nlptl.data.datasets import Columns, encode_labels, load_rows
-from nlptl.errors import ModelError, ThresholdMissed, UsageError
+from nlptl.errors import DataError, ModelError, ThresholdMissed, UsageError
 from nlptl.evaluation.comparison import paired_comparison
 from nlptl.version import __version__
 
@@ -33,6 +33,11 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     columns = Columns(config.text_column, config.text_pair_column, config.label_column)
     rows, notes = load_rows(config.data, columns=columns, labels="required", offline=config.offline)
     classifier = load_classifier(config.model, config)
+    other = None if config.compare is None else _second(config.compare, classifier, config)
+    if isinstance(rows[0]["label"], list) != classifier.multi_label:
+        kinds = ("one label a text", "lists of labels")
+        cause = f"the model gives {kinds[classifier.multi_label]} and the data has {kinds[not classifier.multi_label]}"
+        raise DataError(cause, f"in {config.data}", "name another --label-column or another model")
     known, more = encode_labels(
         rows, classifier.label_names, unknown=config.unknown_labels, where=f"in {config.data}"
     )
@@ -58,8 +63,8 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
         invocation.reporter.note(note)
     metrics, probabilities = measured(classifier, known, encoded, invocation.reporter)
     report = dict(metrics)
-    if config.compare is not None:
-        report["comparison"] = _comparison(config, known, classifier, probabilities, invocation)
+    if other is not None:
+        report["comparison"] = _comparison(config.seed, known, classifier, other, probabilities, invocation)
     if folder is not None:
         _write(folder, config, report, known, classifier, probabilities, notes)
     if config.min_accuracy is not None and metrics["accuracy"] < config.min_accuracy:
@@ -72,30 +77,39 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     return report
 
 
-def _comparison(
-    config: EvaluateConfig,
-    rows: Dataset,
-    classifier: Classifier,
-    probabilities: NDArray[np.float32],
-    invocation: Invocation,
-) -> dict[str, Any]:
-    """The same rows through the second run: difference of accuracies (the first less the second)."""
-    assert config.compare is not None
-    other = load_classifier(config.compare, config)
+def _second(name: str, classifier: Classifier, config: EvaluateConfig) -> Classifier:
+    """The run to compare with.
+
+    Raises:
+        ModelError: it is no classifier, or one of other labels.
+    """
+    other = load_classifier(name, config)
     if sorted(other.label_names) != sorted(classifier.label_names):
         raise ModelError(
             f"its labels are {', '.join(other.label_names)} and those of {config.model} "
             f"{', '.join(classifier.label_names)}",
-            config.compare,
+            name,
             "compare runs that were trained on the same labels",
         )
+    return other
+
+
+def _comparison(
+    seed: int,
+    rows: Dataset,
+    classifier: Classifier,
+    other: Classifier,
+    probabilities: NDArray[np.float32],
+    invocation: Invocation,
+) -> dict[str, Any]:
+    """The same rows through the second run: difference of accuracies (the first less the second)."""
     theirs = other.probabilities(other.encode(rows), invocation.reporter)
     theirs = theirs[:, [other.label_names.index(name) for name in classifier.label_names]]
     decide = (
         (lambda p: (p >= 0.5).astype(np.int64)) if classifier.multi_label else (lambda p: p.argmax(axis=1))
     )
     labels = np.asarray(rows["label_id"]).astype(np.int64)
-    return paired_comparison(labels, decide(probabilities), decide(theirs), seed=config.seed)
+    return paired_comparison(labels, decide(probabilities), decide(theirs), seed=seed)
 
 
 def _write(

@@ -13,10 +13,11 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlptl.commands.feature_files import SUFFIXES, FeatureRow, feature_file
 from nlptl.commands.invocation import Invocation
+from nlptl.commands.run_folder import check_output_file
 from nlptl.config import ExtractConfig
 from nlptl.data.datasets import Columns, load_rows
 from nlptl.data.encoding import encode_rows
@@ -34,6 +35,7 @@ ROWS_AT_A_TIME = 512
 def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str, Any]:
     """Write the vectors of every row, in order, and report how many and how fast."""
     output = _checked(config)
+    check_output_file(output, config.data or "-", force=invocation.force or invocation.dry_run)
     assert config.model is not None and config.data is not None
     columns = Columns(config.text_column, config.text_pair_column, config.label_column)
     if config.data == "-":
@@ -44,11 +46,11 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
     source = find_model(config.model, offline=config.offline)
     if not source.has_tokenizer:
         raise ModelError("a model without a tokenizer", config.model, "import it again with its vocabulary")
+    tokenizer = source.load_tokenizer()
     device = resolve_device(config.device)
     precision = inference_precision(config.precision, device)
     model = source.family.encoder_class.from_pretrained(source.path).eval()
     model.to(device)
-    tokenizer = AutoTokenizer.from_pretrained(source.path)
     layers = _layers(config, _widths(model))
     width = sum(layers.values()) if config.layers != "mix" else next(iter(layers.values()))
     if config.level == "token" and output.suffix in (".hdf5", ".h5") and len(set(layers.values())) > 1:
@@ -61,8 +63,6 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
         width *= 3
     if invocation.dry_run:
         return _forecast(config, rows, tokenizer, layers, width)
-    if output.exists() and not invocation.force:
-        raise UsageError("the output file is there already", str(output), "overwrite it with --force")
     for note in notes:
         invocation.reporter.note(note)
 
@@ -127,9 +127,6 @@ def _checked(config: ExtractConfig) -> Path:
             str(output),
             f"use one of {', '.join(SUFFIXES)}",
         )
-    if output.is_dir() or not output.parent.is_dir():
-        what = "a folder stands where a file is due" if output.is_dir() else "its folder does not exist"
-        raise UsageError(what, str(output), "name a file in a folder that exists")
     if output.suffix == ".npy" and config.level == "token":
         raise UsageError(
             ".npy holds one row a text and cannot hold token vectors",

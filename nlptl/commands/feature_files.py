@@ -37,7 +37,9 @@ Write = Callable[[FeatureRow], None]
 
 
 @contextmanager
-def feature_file(path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]) -> Iterator[Write]:
+def feature_file(
+    path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]
+) -> Iterator[Write]:
     """Open a file of features by its suffix; it takes its name when the block ends well.
 
     `.parquet` holds columns `row`, `label` and `features` and the facts in its schema's metadata; `.npy` rows x
@@ -101,7 +103,9 @@ def _parquet(
 
 
 @contextmanager
-def _npy(partial: Path, path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]) -> Iterator[Write]:
+def _npy(
+    partial: Path, path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]
+) -> Iterator[Write]:
     array: NDArray[np.float32] | None = None
     numbers: list[int] = []
     values: list[Any] = []
@@ -142,7 +146,9 @@ def _safetensors(
 
 
 @contextmanager
-def _hdf5(partial: Path, path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]) -> Iterator[Write]:
+def _hdf5(
+    partial: Path, path: Path, rows: int, labels: pa.DataType | None, facts: Mapping[str, str]
+) -> Iterator[Write]:
     with h5py.File(partial, "w") as file:
         count = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
+from nlptl.commands.checks import check_training
 from nlptl.commands.forecast import finetuning_forecast
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
@@ -25,7 +27,7 @@ from nlptl.config import FinetuneConfig, with_recipe
 from nlptl.data.cache import cache_folder
 from nlptl.data.datasets import Columns, Task, encode_labels, load_task
 from nlptl.data.encoding import EncodedRows, encode_rows
-from nlptl.data.lm_text import find_lm_text
+from nlptl.data.lm_text import LmText, find_lm_text
 from nlptl.errors import ConfigError, ModelError, UsageError
 from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder, find_model
@@ -54,6 +56,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     sources = _language_models(config)
     family = sources[0].family
     config = _with_recipes(config, family)
+    _check(config, sources)
     task = load_task(
         _required(config.data, "--data"),
         validation=config.validation,
@@ -64,7 +67,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         seed=config.seed,
         offline=config.offline,
     )
-    tokenizer = AutoTokenizer.from_pretrained(sources[0].path)
+    tokenizer = sources[0].load_tokenizer()
     if invocation.dry_run:
         return finetuning_forecast(config, family, sources, task, tokenizer)
 
@@ -115,13 +118,28 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
 
 def _data_fingerprint(task: Task, config: FinetuneConfig) -> str:
     """Of every text and label that the run learns from or chooses by."""
-    digest = hashlib.sha256(find_lm_text(config.lm_text, offline=config.offline).fingerprint().encode())
+    digest = hashlib.sha256(_lm_text(config).fingerprint().encode())
     for rows in (task.train, task.validation):
         for row in rows:
             digest.update(
                 repr((row["text"], row.get("text_pair"), row["label"])).encode("utf-8", "backslashreplace")
             )
     return digest.hexdigest()[:24]
+
+
+def _check(config: FinetuneConfig, sources: Sequence[ModelFolder]) -> None:
+    """What the run will need after its first stage, looked at before that stage begins.
+
+    Raises:
+        NlptlError: of the hardware, the tracker, the text to tune on, or a key of an architecture.
+    """
+    check_training(config)
+    _lm_text(config)
+    for source in sources:
+        source.load_tokenizer()
+        source.check_changes(_architecture(config))
+        if config.lm_tuning:
+            source.check_changes(config.lm.architecture)
 
 
 def _required(value: str | None, option: str) -> str:
@@ -226,6 +244,13 @@ def _label_config(task: Task) -> dict[str, Any]:
     }
 
 
+def _lm_text(config: FinetuneConfig, at_hand: Sequence[str] = ()) -> LmText:
+    """The unlabelled text that the user names, and what is at hand."""
+    return find_lm_text(
+        config.lm_text, Columns(text=config.text_column), at_hand=at_hand, offline=config.offline
+    )
+
+
 def _tuned(
     name: str,
     source: ModelFolder,
@@ -242,10 +267,9 @@ def _tuned(
     if run_folder.is_finished(place):
         return place / "model"
     place.mkdir(exist_ok=True)
-    columns = Columns(text=config.text_column)
     texts = [text for row in task.train for text in (row["text"], row.get("text_pair")) if text]
-    text = find_lm_text(config.lm_text, columns, at_hand=texts, offline=config.offline)
-    tokenizer = AutoTokenizer.from_pretrained(source.path)
+    text = _lm_text(config, at_hand=texts)
+    tokenizer = source.load_tokenizer()
     set_seed(config.seed)
     model = family.load_language_model(source.path, config.lm.architecture)
     corpora = tokenised(text, None, tokenizer, invocation)

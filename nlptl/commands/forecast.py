@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlptl.config import FinetuneConfig, PretrainConfig
 from nlptl.data.datasets import Task
@@ -40,7 +40,7 @@ def pretraining_forecast(
         model_config.vocab_size = config.vocab_size
         model = family.language_model_class(model_config)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(source.path)
+        tokenizer = source.load_tokenizer()
         model = family.load_language_model(source.path, config.architecture)
     lengths = np.array([len(ids) for ids in tokenizer(sample, verbose=False)["input_ids"]] or [0])
     scale = characters / max(1, sum(map(len, sample)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,6 @@ from nlptl.commands.invocation import Invocation
 from nlptl.config import ImportConfig
 from nlptl.errors import UsageError
 from nlptl.families import FAMILIES
-from nlptl.training.checkpoints import written_whole
 
 
 def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str, Any]:
@@ -33,18 +35,30 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
             "family": family.name,
             "files": [str(path) for path in files.values()],
         }
-    report: dict[str, Any] = {}
-    for direction, paths in directions.items():
-        output = config.output
-        if direction == "backward" and output is not None:
-            output = output.with_name(output.name + "-backward")
-        folder = run_folder.open_run_folder(output, resume=False, force=invocation.force)
-        with written_whole(folder / "model") as partial:
-            facts = family.convert(paths, partial, backward=direction == "backward")
-        for note in facts.pop("notes"):
-            invocation.reporter.note(note)
-        if not report:
-            report = {"output": str(folder), "family": family.name, **facts}
-        else:
-            report["backward_output"] = str(folder)
+    output = run_folder.check_output_folder(config.output, resume=False, force=invocation.force)
+    outputs = {"forward": output, "backward": output.with_name(output.name + "-backward")}
+    for name in directions:
+        run_folder.check_output_folder(outputs[name], resume=False, force=invocation.force)
+    facts: dict[str, dict[str, Any]] = {}
+    # Nothing that is there is touched before every checkpoint has proved good.
+    with contextlib.ExitStack() as stack:
+        converted = {name: Path(stack.enter_context(_beside(outputs[name]))) / "model" for name in directions}
+        for name, paths in directions.items():
+            converted[name].mkdir()
+            facts[name] = family.convert(paths, converted[name], backward=name == "backward")
+        for name, folder in converted.items():
+            # Forced, because the folder was found empty or to be replaced, and now holds the temporary one.
+            run_folder.open_run_folder(outputs[name], resume=False, force=True)
+            os.replace(folder, outputs[name] / "model")
+    for note in [note for found in facts.values() for note in found.pop("notes")]:
+        invocation.reporter.note(note)
+    report = {"output": str(output), "family": family.name, **facts["forward"]}
+    if "backward" in facts:
+        report["backward_output"] = str(outputs["backward"])
     return report
+
+
+def _beside(output: Path) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder on the file system of `output`, which need not be there yet."""
+    there = next(path for path in (output.absolute(), *output.absolute().parents) if path.is_dir())
+    return tempfile.TemporaryDirectory(prefix=".nlptl-import-", dir=there)

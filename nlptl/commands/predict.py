@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import Classifier, load_classifier
+from nlptl.commands.run_folder import check_output_file
 from nlptl.config import PredictConfig
 from nlptl.data.datasets import Columns, iterate_rows
 from nlptl.data.lines import stdin_rows
@@ -32,6 +33,8 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
         raise UsageError("--model is missing", "nlptl predict", "for example --model runs/first reviews.csv")
     if config.data is None:
         raise UsageError("nothing to predict", "nlptl predict", "name a data file, or - for standard input")
+    if config.output is not None:
+        check_output_file(config.output, config.data, force=invocation.force or invocation.dry_run)
     columns = Columns(config.text_column, config.text_pair_column, config.label_column)
     rows: Iterator[Mapping[str, Any]] = (
         stdin_rows()
@@ -51,8 +54,6 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
             "data": config.data,
             "format": config.format,
         }
-    if config.output is not None and config.output.exists() and not invocation.force:
-        raise UsageError("the output file is there already", str(config.output), "overwrite it with --force")
     began, count, empty = time.monotonic(), 0, 0
     with _written(config.output) as file:
         write = _writer(file, classifier, config)

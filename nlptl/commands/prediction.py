@@ -11,7 +11,6 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import (
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -102,11 +101,12 @@ def load_classifier(name: str, config: RunConfig) -> Classifier:
         raise ModelError(
             "a classifier without a tokenizer", name, "put its tokenizer's files beside its weights"
         )
+    tokenizer = found.load_tokenizer()
     device = resolve_device(config.device)
     model = AutoModelForSequenceClassification.from_pretrained(found.path).to(device).eval()
     return Classifier(
         model=model,
-        tokenizer=AutoTokenizer.from_pretrained(found.path),
+        tokenizer=tokenizer,
         precision=inference_precision(config.precision, device),
         label_names=[model.config.id2label[number] for number in range(model.config.num_labels)],
         multi_label=model.config.problem_type == "multi_label_classification",

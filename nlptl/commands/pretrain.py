@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
+from nlptl.commands.checks import check_training
 from nlptl.commands.forecast import pretraining_forecast
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
@@ -39,6 +40,14 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
         if config.validation_text
         else None
     )
+    check_training(config)
+    if source is None:
+        kind, vocab_size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
+        family.check_new(given(config.size, "size"), kind, vocab_size, config.architecture)
+        tokenizer = None
+    else:
+        source.check_changes(config.architecture)
+        tokenizer = source.load_tokenizer()
     if invocation.dry_run:
         return pretraining_forecast(config, family, source, text)
 
@@ -46,7 +55,7 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     read = text.fingerprint() + (held_out.fingerprint() if held_out else "")
     run_folder.begin_or_go_on(folder, config, read, resume=invocation.resume)
     set_seed(config.seed)
-    tokenizer = _tokenizer(config, family, source, text, folder, invocation)
+    tokenizer = tokenizer or _new_tokenizer(config, family, text, folder, invocation)
     corpora = tokenised(text, held_out, tokenizer, invocation)
     model = _model(config, family, source, tokenizer)
     invocation.reporter.note(
@@ -131,17 +140,10 @@ def _language_model(config: PretrainConfig) -> ModelFolder:
     return found
 
 
-def _tokenizer(
-    config: PretrainConfig,
-    family: Family,
-    source: ModelFolder | None,
-    text: LmText,
-    folder: Path,
-    invocation: Invocation,
+def _new_tokenizer(
+    config: PretrainConfig, family: Family, text: LmText, folder: Path, invocation: Invocation
 ) -> PreTrainedTokenizerBase:
-    """That of the model, or a new one learned from the text and kept, so that a resumed run has the same."""
-    if source is not None:
-        return AutoTokenizer.from_pretrained(source.path)
+    """One learned from the text and kept, so that a resumed run has the same."""
     if not (folder / "tokenizer").is_dir():
         kind, size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
         invocation.reporter.note(f"learning a {kind} tokenizer of {size:,} tokens")

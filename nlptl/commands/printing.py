@@ -101,7 +101,7 @@ def _lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
         "pretrain": finetune.format(shlex.quote(place)),
         "finetune": f"nlptl predict --model {shlex.quote(place)} texts.csv",
         "models import": finetune.format(shlex.quote(place)),
-        "quickstart": finetune.format(shlex.quote(f"{place}/language-model")),
+        "quickstart": finetune.format("ulmfit-mini"),
     }
     if config.command in following:
         yield f"next: {following[config.command]}"

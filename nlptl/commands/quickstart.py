@@ -8,25 +8,17 @@ from typing import Any
 import numpy as np
 
 import nlptl.commands.run_folder as run_folder
+from nlptl.commands.checks import check_hardware
 from nlptl.commands.finetune import finetune
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import load_classifier
-from nlptl.commands.pretrain import pretrain
-from nlptl.config import FinetuneConfig, PretrainConfig, QuickstartConfig, validated
+from nlptl.config import FinetuneConfig, QuickstartConfig, validated
 from nlptl.data.datasets import encode_labels, load_task
 from nlptl.evaluation.baseline import fit_tfidf
 from nlptl.evaluation.comparison import paired_comparison
 from nlptl.evaluation.metrics import classification_metrics
 
-PRETRAINING = {
-    "size": "tiny",
-    "vocab_size": 2000,
-    "epochs": 12,
-    "batch_size": 32,
-    "bptt": 32,
-    "sampled_softmax": 0,
-}
-FINETUNING = {"epochs": 15, "lm_tuning": False}
+FINETUNING = {"model": "ulmfit-mini", "data": "sample"}
 EXAMPLES = (
     "I was charged twice for the yearly plan in March, please give one of them back",
     "the camera keeps going offline every night since the update",
@@ -35,33 +27,14 @@ EXAMPLES = (
 
 
 def quickstart(config: QuickstartConfig, invocation: Invocation) -> dict[str, Any]:
-    """Pretrain a small language model on the sample's own texts, fine-tune it, and set it beside TF-IDF."""
+    """Tune an embedded language model on the sample's texts, make it a classifier, and set it beside TF-IDF."""
     began = time.monotonic()
+    check_hardware(config)
     if invocation.dry_run:
-        return {"command": "quickstart", "pretraining": dict(PRETRAINING), "finetuning": dict(FINETUNING)}
+        return {"command": "quickstart", **FINETUNING}
     folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
     common = {"seed": config.seed, "device": config.device, "precision": config.precision, "offline": True}
-    language_model = validated(
-        PretrainConfig,
-        {
-            "family": "ulmfit",
-            "text": ["sample"],
-            "output": folder / "language-model",
-            **PRETRAINING,
-            **common,
-        },
-    )
-    pretrained = pretrain(language_model, invocation)
-    classifier = validated(
-        FinetuneConfig,
-        {
-            "model": pretrained["model"],
-            "data": "sample",
-            "output": folder / "classifier",
-            **FINETUNING,
-            **common,
-        },
-    )
+    classifier = validated(FinetuneConfig, {**FINETUNING, **common, "output": folder / "classifier"})
     trained = finetune(classifier, invocation)
 
     task = load_task("sample", seed=config.seed, offline=True)

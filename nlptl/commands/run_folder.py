@@ -73,12 +73,12 @@ def check_output_folder(output: Path | None, *, resume: bool, force: bool) -> Pa
     return output
 
 
-def check_output_file(output: Path, *, force: bool) -> None:
+def check_output_file(output: Path, data: str, *, force: bool) -> None:
     """A file can be written there; nothing is made.
 
     Raises:
         UsageError: its folder does not exist or cannot be written, a folder has its name, or it is there already and
-            `force` is not given.
+            `force` is not given, or is the file of `data`.
     """
     try:
         if output.is_dir():
@@ -88,6 +88,8 @@ def check_output_file(output: Path, *, force: bool) -> None:
         _check_parents(output)
         if output.exists() and not force:
             raise UsageError("the output file is there already", str(output), "overwrite it with --force")
+        if output.exists() and os.path.exists(data) and output.samefile(data):
+            raise UsageError("the output would replace the data it is made of", str(output), "name another")
     except OSError as error:
         raise _unwritable(output, error) from None
 

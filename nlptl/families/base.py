@@ -146,7 +146,9 @@ def checked_architecture(
     settled = [key for key in architecture if key in SETTLED]
     if settled:
         cause = f"{', '.join(settled)} cannot be chosen"
-        raise ConfigError(cause, "architecture", "leave it out: the tokenizer, the command and the data decide it")
+        raise ConfigError(
+            cause, "architecture", "leave it out: the tokenizer, the command and the data decide it"
+        )
     known -= SETTLED
     unknown = [key for key in architecture if key not in known]
     if unknown:

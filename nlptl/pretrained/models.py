@@ -74,8 +74,16 @@ class ModelFolder:
         return name in (self.config.get("architectures") or ())
 
 
+EMBEDDED = Path(__file__).parent / "embedded"
+
+
+def embedded_models() -> list[str]:
+    """Names of the models that ship with the package."""
+    return sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
+
+
 def find_model(name: str, *, offline: bool = False) -> ModelFolder:
-    """A run, a model folder, or a Hub id -> a checked folder.
+    """A run, a model folder, the name of an embedded model, or a Hub id -> a checked folder.
 
     Raises:
         ModelError: there is no such model, it is damaged, or it is of no family here.
@@ -89,6 +97,8 @@ def find_model(name: str, *, offline: bool = False) -> ModelFolder:
         raise ModelError("a file where a model folder is due", name, "name the folder that holds it")
     if is_folder:
         return check_model_folder(path / "model" if (path / "model" / "config.json").is_file() else path)
+    if name in embedded_models():
+        return check_model_folder(EMBEDDED / name)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError("no such model folder" + _near(path), name, "check the path")
     return check_model_folder(_from_hub(name, offline))
@@ -148,5 +158,6 @@ def _from_hub(name: str, offline: bool) -> Path:
 def _near(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
-    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+    names = [p.name for p in path.parent.iterdir()] + embedded_models()
+    close = difflib.get_close_matches(path.name, names, n=1)
     return f" (there is {close[0]!r})" if close else ""

@@ -41,7 +41,10 @@ def test_the_figures_follow_from_the_predictions(
     classifier = load_classifier(str(classifier_folder), PredictConfig(device="cpu", precision="fp32"))
     predicted = [classifier.decide(p) for _, p in classifier.stream(rows)]
     counts = [
-        [sum(r["label"] == true and p == said for r, p in zip(rows, predicted, strict=True)) for said in ("bad", "good")]
+        [
+            sum(r["label"] == true and p == said for r, p in zip(rows, predicted, strict=True))
+            for said in ("bad", "good")
+        ]
         for true in ("bad", "good")
     ]
     assert report["confusion_matrix"] == {"labels": ["bad", "good"], "counts": counts}
@@ -139,7 +142,11 @@ def test_two_runs_differ_by_their_accuracies_whatever_the_order_of_their_labels(
 
 
 def test_runs_of_other_labels_are_not_compared(
-    command: Command, classifier_folder: Path, tiny_classifier: Callable[..., Path], held_out_file: Path, tmp_path: Path
+    command: Command,
+    classifier_folder: Path,
+    tiny_classifier: Callable[..., Path],
+    held_out_file: Path,
+    tmp_path: Path,
 ) -> None:
     rows = [{"text": f"{w} film", "label": "yes" if i % 2 else "no"} for i, w in enumerate("abcdefghij")]
     file = tmp_path / "other.jsonl"
@@ -180,7 +187,15 @@ def test_labels_that_the_model_does_not_know_are_named_or_skipped(
 def test_a_dry_run_measures_and_writes_nothing(
     command: Command, classifier_folder: Path, held_out_file: Path, tmp_path: Path
 ) -> None:
-    words = ("evaluate", "--model", classifier_folder, "--data", held_out_file, "--output", tmp_path / "report")
+    words = (
+        "evaluate",
+        "--model",
+        classifier_folder,
+        "--data",
+        held_out_file,
+        "--output",
+        tmp_path / "report",
+    )
     plan = json.loads(command(*words, "--dry-run", "--json").stdout)
     assert plan["rows"] == 20
     assert plan["text_lengths"]["longest"] >= plan["text_lengths"]["median"] > 0

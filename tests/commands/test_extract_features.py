@@ -28,7 +28,17 @@ ROWS = [
     {"text": "the film was awful. a long scene is dull. this story falls flat.", "label": "bad"},
 ]
 EMPTY = 2
-KEYS = {"output", "rows", "width", "layers", "level", "seconds", "rows_per_second", "tokens_per_second", "bytes"}
+KEYS = {
+    "output",
+    "rows",
+    "width",
+    "layers",
+    "level",
+    "seconds",
+    "rows_per_second",
+    "tokens_per_second",
+    "bytes",
+}
 WIDTHS = [8, 12, 8]  # of the embedding and the two layers of the small model
 
 
@@ -45,7 +55,9 @@ def extract(
 ) -> Callable[..., tuple[dict[str, Any], Path]]:
     """Extracts to `tmp_path / name`; gives the report and the file."""
 
-    def run(name: str, *words: Any, model: Path = language_model_folder, **options: Any) -> tuple[dict[str, Any], Path]:
+    def run(
+        name: str, *words: Any, model: Path = language_model_folder, **options: Any
+    ) -> tuple[dict[str, Any], Path]:
         source = words if "--data" in words else ("--data", data, *words)
         line = ("extract-features", "--model", model, "-o", tmp_path / name, "--json", *source)
         outcome = command(*line, **options)
@@ -217,7 +229,12 @@ def test_mix_is_the_mean_of_layers_of_one_width(
     ],
 )
 def test_layers_that_cannot_be_had_are_refused(
-    words: tuple[str, ...], cause: str, command: Command, language_model_folder: Path, data: Path, tmp_path: Path
+    words: tuple[str, ...],
+    cause: str,
+    command: Command,
+    language_model_folder: Path,
+    data: Path,
+    tmp_path: Path,
 ) -> None:
     line = ("extract-features", "--model", language_model_folder, "--data", data, "-o", tmp_path / "f.hdf5")
     outcome = command(*line, *words)
@@ -290,7 +307,9 @@ def test_pretokenized_pairs_are_split_on_both_sides(extract: Callable[..., Any],
     rows = [{"text": "the film", "text_pair": second} for second in ("was awful .", "is great")]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     words = ("--data", data, "--text-column", "text", "--text-pair-column", "text_pair")
-    plain, split = (np.load(extract(n, *words, *more)[1]) for n, more in (("a.npy", ()), ("b.npy", ("--pretokenized",))))
+    plain, split = (
+        np.load(extract(n, *words, *more)[1]) for n, more in (("a.npy", ()), ("b.npy", ("--pretokenized",)))
+    )
     np.testing.assert_allclose(split[1], plain[1], atol=1e-6)  # the tokens of that row are its words anyway
     assert not np.allclose(split[0], split[1])
 

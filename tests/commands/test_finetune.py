@@ -63,8 +63,16 @@ def test_the_report_and_the_folder_are_what_the_contract_says(
     report = finetune(*SHORT, "--test", labelled_file)
     report.pop("said")
     assert set(report) == KEYS
-    assert (report["family"], report["strategy"], report["labels"]) == ("ulmfit", "fine-tune", ["bad", "good"])
-    assert (report["train_examples"], report["validation"]["examples"], report["test"]["examples"]) == (36, 4, 40)
+    assert (report["family"], report["strategy"], report["labels"]) == (
+        "ulmfit",
+        "fine-tune",
+        ["bad", "good"],
+    )
+    assert (report["train_examples"], report["validation"]["examples"], report["test"]["examples"]) == (
+        36,
+        4,
+        40,
+    )
     assert report["epochs"] == 1.0
     assert report["examples_per_second"] > 0
 
@@ -74,7 +82,9 @@ def test_the_report_and_the_folder_are_what_the_contract_says(
     assert names <= found
     assert not [name for name in found if name.startswith(".")], "half-written"
     assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == report
-    assert len([path for path in (folder / "checkpoints").iterdir() if path.name.startswith("checkpoint-")]) == 1
+    assert (
+        len([path for path in (folder / "checkpoints").iterdir() if path.name.startswith("checkpoint-")]) == 1
+    )
     inside = {path.name for path in (folder / "model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer_config.json"} <= inside
     line = next(line for line in log(folder) if "loss" in line)
@@ -86,13 +96,13 @@ def test_the_saved_config_runs_again_to_the_same_model(
 ) -> None:
     outcome = command("finetune", classifier_folder / "config.yaml", "-o", tmp_path / "again")
     assert outcome.returncode == 0, outcome.stderr
-    first, second = (folder / "model" / "model.safetensors" for folder in (classifier_folder, tmp_path / "again"))
+    first, second = (
+        folder / "model" / "model.safetensors" for folder in (classifier_folder, tmp_path / "again")
+    )
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_dry_run_writes_nothing(
-    finetune: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_dry_run_writes_nothing(finetune: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     plan = finetune(*SHORT, "--dry-run", "--max-length", 4)
     assert plan["rows"] == {"train": 36, "validation": 4, "test": 0}
     assert plan["labels"] == {"good": 18, "bad": 18}
@@ -120,9 +130,7 @@ def test_a_limit_is_a_balanced_sample_of_all_labelled_rows(finetune: Callable[..
     assert support == {"bad": 1, "good": 1}
 
 
-def test_pairs_of_texts_are_read_together(
-    finetune: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
+def test_pairs_of_texts_are_read_together(finetune: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     # Only the second text tells the label.
     rows = [
         {"first": "the film", "second": ("is great", "was awful")[i % 2], "label": ("good", "bad")[i % 2]}
@@ -130,7 +138,16 @@ def test_pairs_of_texts_are_read_together(
     ]
     data = write_rows(tmp_path / "pairs.jsonl", rows)
     columns = ("--text-column", "first", "--text-pair-column", "second")
-    words = ("--epochs", 12, "--batch-size", 8, "--no-lm-tuning", "--learning-rate", 0.05, "--no-gradual-unfreezing")
+    words = (
+        "--epochs",
+        12,
+        "--batch-size",
+        8,
+        "--no-lm-tuning",
+        "--learning-rate",
+        0.05,
+        "--no-gradual-unfreezing",
+    )
     assert finetune(*words, *columns, data=data)["validation"]["accuracy"] == 1.0
 
 
@@ -148,7 +165,9 @@ def test_several_labels_a_text(
     report = finetune(*SHORT, *more, data=data)
     assert report["labels"] == ["film", "music"]
     assert report["validation"]["confusion_matrix"] is None
-    outcome = command("predict", "-", "--model", tmp_path / "run", "--probabilities", stdin=b"the film\nnothing\n")
+    outcome = command(
+        "predict", "-", "--model", tmp_path / "run", "--probabilities", stdin=b"the film\nnothing\n"
+    )
     for line in outcome.stdout.splitlines():
         row = json.loads(line)
         assert row["label"] == [name for name, p in row["probabilities"].items() if p >= 0.5]
@@ -161,7 +180,17 @@ def test_balanced_class_weights_favour_the_rare_class(
     # Every text is the same, so that the probability of a class is its share of the loss.
     rows = [{"text": "the film", "label": "rare" if i % 8 == 0 else "often"} for i in range(64)]
     data = write_rows(tmp_path / "skewed.jsonl", rows)
-    words = ("--strategy", strategy, "--batch-size", 64, "--no-lm-tuning", "--epochs", 30, "--learning-rate", 0.1)
+    words = (
+        "--strategy",
+        strategy,
+        "--batch-size",
+        64,
+        "--no-lm-tuning",
+        "--epochs",
+        30,
+        "--learning-rate",
+        0.1,
+    )
     rare = {}
     for weight in ("none", "balanced"):
         finetune(*words, "--class-weight", weight, "--force", data=data)
@@ -177,7 +206,17 @@ def test_balanced_class_weights_favour_the_rare_class(
 def test_layers_are_unfrozen_one_an_epoch_and_lower_ones_learn_more_slowly(
     finetune: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    words = ("--epochs", 3, "--batch-size", 12, "--no-lm-tuning", "--discriminative-decay", 2, "--set", "log_steps=1")
+    words = (
+        "--epochs",
+        3,
+        "--batch-size",
+        12,
+        "--no-lm-tuning",
+        "--discriminative-decay",
+        2,
+        "--set",
+        "log_steps=1",
+    )
     finetune(*words)
     lines = [line for line in log(tmp_path / "run") if "loss" in line]
     assert [sum(line["trained"]) for line in lines] == [1] * 3 + [2] * 3 + [3] * 3
@@ -193,7 +232,17 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_model(
     finetune: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     # A rate so high that no later epoch is better than the first few.
-    words = ("--epochs", 40, "--batch-size", 12, "--no-lm-tuning", "--learning-rate", 1.0, "--schedule", "constant")
+    words = (
+        "--epochs",
+        40,
+        "--batch-size",
+        12,
+        "--no-lm-tuning",
+        "--learning-rate",
+        1.0,
+        "--schedule",
+        "constant",
+    )
     report = finetune(*words, "--early-stopping", 2)
     scores = [
         (line["evaluation"]["accuracy"], -line["evaluation"]["log_loss"])
@@ -209,7 +258,16 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_model(
 def test_the_language_model_is_tuned_on_the_task_and_on_further_text_first(
     finetune: Callable[..., dict[str, Any]], tmp_path: Path, text_file: Path, language_model_folder: Path
 ) -> None:
-    tuning = ("--set", "lm.epochs=1", "--set", "lm.batch_size=2", "--set", "lm.bptt=16", "--set", "log_steps=1")
+    tuning = (
+        "--set",
+        "lm.epochs=1",
+        "--set",
+        "lm.batch_size=2",
+        "--set",
+        "lm.bptt=16",
+        "--set",
+        "log_steps=1",
+    )
     words = ("--epochs", 1, "--batch-size", 12, *tuning)
     lm = tmp_path / "run" / "lm"
     steps = {}

@@ -101,10 +101,13 @@ def test_an_imported_classifier_has_the_logits_of_the_original(
 def test_backward_weights_become_a_second_folder_that_reads_backward(
     imported: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    report = imported("lm_fwd.pth", "--vocab", PARITY / "itos.pkl", "--backward-weights", PARITY / "lm_fwd.pth")
+    report = imported(
+        "lm_fwd.pth", "--vocab", PARITY / "itos.pkl", "--backward-weights", PARITY / "lm_fwd.pth"
+    )
     assert report["backward_output"] == str(tmp_path / "lm-backward")
     forward, backward = (
-        AutoModelForCausalLM.from_pretrained(tmp_path / name / "model").eval() for name in ("lm", "lm-backward")
+        AutoModelForCausalLM.from_pretrained(tmp_path / name / "model").eval()
+        for name in ("lm", "lm-backward")
     )
     assert (forward.config.direction, backward.config.direction) == ("forward", "backward")
     ids = torch.tensor([[2, 11, 12, 13, 14]])

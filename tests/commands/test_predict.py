@@ -83,9 +83,7 @@ def test_the_pipeline_of_transformers_agrees(
 def test_standard_input_is_a_text_a_line_and_an_empty_line_an_empty_text(
     command: Command, classifier_folder: Path, by_transformers: np.ndarray
 ) -> None:
-    outcome = command(
-        "predict", "-", "--model", classifier_folder, stdin="\r\n".join(TEXTS).encode("utf-8")
-    )
+    outcome = command("predict", "-", "--model", classifier_folder, stdin="\r\n".join(TEXTS).encode("utf-8"))
     found = [row["probability"] for row in lines(outcome)]
     np.testing.assert_allclose(found, by_transformers.max(axis=1), atol=1e-6)
     assert "2 of 6 texts are empty" in outcome.stderr

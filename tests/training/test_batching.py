@@ -13,9 +13,13 @@ from nlptl.training.batching import BATCHES_SORTED_TOGETHER, LengthBuckets, padd
 
 @settings(deadline=None, max_examples=200)
 @given(
-    lengths=st.lists(st.integers(0, 50), min_size=1, max_size=300), batch_size=st.integers(1, 9), seed=st.integers(0, 3)
+    lengths=st.lists(st.integers(0, 50), min_size=1, max_size=300),
+    batch_size=st.integers(1, 9),
+    seed=st.integers(0, 3),
 )
-def test_every_text_comes_once_an_epoch_in_full_batches(lengths: list[int], batch_size: int, seed: int) -> None:
+def test_every_text_comes_once_an_epoch_in_full_batches(
+    lengths: list[int], batch_size: int, seed: int
+) -> None:
     buckets = LengthBuckets(lengths, batch_size, seed)
     batches = list(buckets)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from nlptl.training.checkpoints import last_checkpoint, remove_other_checkpoints, restore_retired, written_whole
+from nlptl.training.checkpoints import (
+    last_checkpoint,
+    remove_other_checkpoints,
+    restore_retired,
+    written_whole,
+)
 
 
 def write(folder: Path, text: str) -> None:
     with written_whole(folder) as partial:
-        assert not folder.exists() or (folder / "file").read_text(encoding="utf-8") != text
         (partial / "file").write_text(text, encoding="utf-8")
 
 
@@ -34,7 +38,9 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_failure_leaves_what_was_there_and_nothing_else(failure: type[BaseException], tmp_path: Path) -> None:
+def test_a_failure_leaves_what_was_there_and_nothing_else(
+    failure: type[BaseException], tmp_path: Path
+) -> None:
     write(tmp_path / "model", "old")
     for folder in (tmp_path / "model", tmp_path / "other"):
         with pytest.raises(failure), written_whole(folder) as partial:
@@ -65,7 +71,13 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
 def test_the_last_checkpoint_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path / "absent") is None
     assert last_checkpoint(tmp_path) is None
-    for name in ("checkpoint-9", "checkpoint-100", "checkpoint-20", ".checkpoint-500.partial", "checkpoint-best"):
+    for name in (
+        "checkpoint-9",
+        "checkpoint-100",
+        "checkpoint-20",
+        ".checkpoint-500.partial",
+        "checkpoint-best",
+    ):
         (tmp_path / name).mkdir()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
 

@@ -33,6 +33,7 @@ from nlptl.families.ulmfit.modeling import UlmfitForCausalLM, UlmfitModel
 from nlptl.families.ulmfit.tokenization import (
     UlmfitTokenizer,
     UlmfitWordTokenizer,
+    check_vocabulary_size,
     train_subword_tokenizer,
     train_word_tokenizer,
 )
@@ -45,6 +46,8 @@ PRETRAINING_DROPOUTS = {
     "output_dropout": 0.05,
     "embedding_dropout": 0.01,
     "weight_dropout": 0.1,
+    "activation_penalty": 2.0,
+    "temporal_activation_penalty": 1.0,
 }
 TUNING_DROPOUTS = {
     "input_dropout": 0.25,
@@ -52,6 +55,8 @@ TUNING_DROPOUTS = {
     "output_dropout": 0.1,
     "embedding_dropout": 0.02,
     "weight_dropout": 0.2,
+    "activation_penalty": 2.0,
+    "temporal_activation_penalty": 1.0,
 }
 CLASSIFIER_DROPOUTS = {
     "input_dropout": 0.4,
@@ -59,6 +64,8 @@ CLASSIFIER_DROPOUTS = {
     "output_dropout": 0.4,
     "embedding_dropout": 0.05,
     "weight_dropout": 0.5,
+    "activation_penalty": 2.0,
+    "temporal_activation_penalty": 1.0,
 }
 
 
@@ -105,7 +112,7 @@ class UlmfitFamily(Family):
         },
         "finetune": {
             "lm_tuning": True,
-            "epochs": 12,
+            "epochs": 20,
             "batch_size": 32,
             "learning_rate": 1e-2,
             "discriminative_decay": 2.6,

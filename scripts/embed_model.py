@@ -1,0 +1,40 @@
+"""Put a pretrained language model into the package: its weights in half precision, its tokenizer, its model card.
+
+usage: python scripts/embed_model.py runs/lm ulmfit-mini CARD.md
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+EMBEDDED = Path(__file__).resolve().parents[1] / "nlptl" / "pretrained" / "embedded"
+
+
+def embed(run: Path, name: str, card: Path) -> None:
+    """Copy `run / "model"`; `config.json` goes on saying float32, which the weights are turned into when loaded."""
+    folder = EMBEDDED / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    weights = load_file(run / "model" / "model.safetensors")
+    halves = {key: tensor.to(torch.float16) for key, tensor in weights.items()}
+    if not all(torch.isfinite(tensor).all() for tensor in halves.values()):
+        raise SystemExit("a weight is too large for half precision")
+    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))
+    if config["dtype"] != "float32":
+        raise SystemExit("the run's weights are not float32")
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(run / "model" / file, folder / file)
+    shutil.copy(card, folder / "README.md")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        raise SystemExit(__doc__)
+    embed(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -1,0 +1,60 @@
+"""`nlptl quickstart`: everything at once, offline, from the sample that ships to three predicted texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from nlptl.commands import quickstart
+
+Command = Callable[..., CompletedProcess[str]]
+LABELS = ["account", "billing", "delivery", "question", "returns", "technical"]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same run in seconds."""
+    shorter = {"epochs": 1, "lm": {"epochs": 1}, "validation_fraction": 0.05}
+    monkeypatch.setattr(quickstart, "FINETUNING", {**quickstart.FINETUNING, **shorter})
+
+
+@pytest.mark.usefixtures("small")
+def test_it_trains_measures_beside_the_baseline_and_predicts(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "first"
+    (folder / "classifier" / "model").mkdir(parents=True)  # of a run that was cut short
+    (folder / "notes.txt").touch()
+    outcome = command("quickstart", "--json", "-o", folder, "--force")
+    assert outcome.returncode == 0, outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert set(report) == {"output", "model", "seconds", "test", "tfidf", "comparison", "predictions"}
+    assert report["test"]["examples"] == report["tfidf"]["examples"] > 100
+    assert report["tfidf"]["accuracy"] > 0.5, "the columns of the baseline are not those of the labels"
+    difference = report["test"]["accuracy"] - report["tfidf"]["accuracy"]
+    assert report["comparison"]["accuracy_difference"] == pytest.approx(difference)
+    assert [row["text"] for row in report["predictions"]] == list(quickstart.EXAMPLES)
+    assert all(row["label"] in LABELS and 0 < row["probability"] <= 1 for row in report["predictions"])
+
+    # What it leaves is an ordinary classifier.
+    inside = {"classifier", "metrics.json", "notes.txt"}
+    assert {path.name for path in folder.iterdir()} == inside
+    predicted = command(
+        "predict", "-", "--model", folder / "classifier", stdin=quickstart.EXAMPLES[0].encode()
+    )
+    row = json.loads(predicted.stdout)
+    assert row["label"] == report["predictions"][0]["label"]
+    assert row["probability"] == pytest.approx(report["predictions"][0]["probability"], abs=1e-6)
+
+
+def test_a_dry_run_and_a_folder_in_use_change_nothing(command: Command, tmp_path: Path) -> None:
+    assert command("quickstart", "--dry-run", "-o", tmp_path / "run").returncode == 0
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine").touch()
+    refused = command("quickstart", "-o", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "not empty" in refused.stderr
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]

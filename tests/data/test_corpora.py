@@ -1,0 +1,206 @@
+"""Raw text to windows: streamed into a file, cut so that every token is read in order, once, in either direction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nlptl.data import corpora
+from nlptl.data.corpora import (
+    TokenCorpus,
+    Windows,
+    split_held_out,
+    tokenise_corpus,
+    training_windows,
+    validation_windows,
+)
+from nlptl.errors import DataError
+
+
+def encode(batch: list[str]) -> list[list[int]]:
+    """One id a character."""
+    return [[ord(letter) for letter in text] for text in batch]
+
+
+def corpus(tokens: int) -> TokenCorpus:
+    return TokenCorpus(ids=np.arange(tokens, dtype=np.uint16), texts=1, characters=tokens)
+
+
+# --- tokenising
+
+
+def test_ids_are_on_disk_one_text_after_the_other(tmp_path: Path) -> None:
+    found = tokenise_corpus(["abc", "", "de"], encode, 200, tmp_path / "corpus")
+    assert isinstance(found.ids, np.memmap)
+    assert found.ids.tolist() == [97, 98, 99, 100, 101]
+    assert (found.texts, found.characters) == (3, 5)
+    counts = found.counts(200)
+    assert counts.sum() == 5
+    assert counts[97:102].tolist() == [1] * 5
+    assert len(counts) == 200
+
+
+@pytest.mark.parametrize(("vocab_size", "kind"), [(2**16, np.uint16), (2**16 + 1, np.uint32)])
+def test_the_largest_id_fits_and_no_id_takes_more_than_it_needs(
+    vocab_size: int, kind: type[np.generic], tmp_path: Path
+) -> None:
+    found = tokenise_corpus(["x"], lambda batch: [[vocab_size - 1]], vocab_size, tmp_path / "corpus")
+    assert found.ids.dtype == kind
+    assert found.ids.tolist() == [vocab_size - 1]
+
+
+def test_texts_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpora, "TEXTS_AT_A_TIME", 4)
+    monkeypatch.setattr(corpora, "CHARACTERS_AT_A_TIME", 50)
+    taken = done = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal taken
+        for number in range(30):
+            taken += 1
+            assert taken - done <= 4, "more texts are held than a batch of them"
+            yield "x" * (60 if number == 20 else 5)
+
+    def watched(batch: list[str]) -> list[list[int]]:
+        nonlocal done
+        done += len(batch)
+        return encode(batch)
+
+    told: list[tuple[int, int]] = []
+    found = tokenise_corpus(texts(), watched, 200, tmp_path / "corpus", lambda *figures: told.append(figures))
+    assert (found.texts, len(found.ids)) == (30, 29 * 5 + 60)
+    assert told[-1] == (30, 29 * 5 + 60)
+    assert (21, 160) in told, "a long text ends its batch"
+
+
+def test_a_complete_folder_is_opened_and_the_texts_are_not_read(tmp_path: Path) -> None:
+    first = tokenise_corpus(["abc"], encode, 200, tmp_path / "corpus")
+
+    def never() -> Iterator[str]:
+        raise AssertionError("the texts were read again")
+        yield ""
+
+    again = tokenise_corpus(never(), encode, 200, tmp_path / "corpus")
+    assert again.ids.tolist() == first.ids.tolist()
+
+
+def test_a_tokenisation_cut_off_leaves_nothing_and_is_done_anew(tmp_path: Path) -> None:
+    def broken() -> Iterator[str]:
+        yield "abc"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tokenise_corpus(broken(), encode, 200, tmp_path / "corpus")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "ids.bin").write_bytes(b"half")  # no corpus.json: not whole
+    assert tokenise_corpus(["de"], encode, 200, tmp_path / "corpus").ids.tolist() == [100, 101]
+    facts = json.loads((tmp_path / "corpus" / "corpus.json").read_text(encoding="utf-8"))
+    assert facts["tokens"] == 2
+
+
+def test_text_without_a_token_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no text"):
+        tokenise_corpus(["", ""], encode, 200, tmp_path / "corpus")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- held-out text
+
+
+@pytest.mark.parametrize("count", [20, 39, 100])
+def test_held_out_texts_are_a_twentieth_and_never_trained_on(count: int) -> None:
+    texts = [f"text {number}" for number in range(count)]
+    train, held_out = list(split_held_out(texts, held_out=False)), list(split_held_out(texts, held_out=True))
+    assert len(held_out) == count // 20
+    assert sorted(train + held_out) == sorted(texts)
+    assert train == list(split_held_out(iter(texts), held_out=False))
+
+
+def test_of_few_texts_the_end_of_each_is_held_out() -> None:
+    texts = ["x" * 95 + "abcde" * 2, "y" * 20 + "zz"]
+    train, held_out = list(split_held_out(texts, held_out=False)), list(split_held_out(texts, held_out=True))
+    assert held_out == ["abcde" * 2, "zz"]
+    assert [a + b for a, b in zip(train, held_out, strict=True)] == texts
+
+
+def test_splitting_never_lists_the_texts() -> None:
+    def endless() -> Iterator[str]:
+        number = 0
+        while True:
+            number += 1
+            yield str(number)
+
+    assert [next(texts) for texts in [split_held_out(endless(), held_out=True)] for _ in range(3)] == [
+        "20",
+        "40",
+        "60",
+    ]
+
+
+# --- windows
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    tokens=st.integers(2, 120),
+    rows=st.integers(1, 5),
+    length=st.integers(1, 9),
+    backward=st.booleans(),
+    partial=st.booleans(),
+)
+def test_windows_of_a_stream_follow_each_other(
+    tokens: int, rows: int, length: int, backward: bool, partial: bool
+) -> None:
+    windows = Windows(corpus(tokens).ids, rows, length, backward, partial)
+    items = [windows[item] for item in range(len(windows))]
+    step = -1 if backward else 1
+    targets = 0
+    for row in range(rows):
+        stream = items[row::rows]
+        # In reading order: a backward model starts at the right end of what it gets.
+        inputs = np.concatenate([x[::step] for x, _ in stream]) if stream else np.zeros(0, dtype=int)
+        expected = np.concatenate([y[::step] for _, y in stream]) if stream else np.zeros(0, dtype=int)
+        assert (np.diff(inputs) == step).all()
+        assert (expected == inputs + step).all()
+        targets += len(expected)
+        if len(inputs):
+            first = row * windows.stream_length
+            assert inputs[0] == (tokens - 1 - first if backward else first)
+    assert targets == windows.targets
+    if partial:
+        assert windows.targets == rows * ((tokens - 1) // rows)
+    else:
+        assert all(len(x) == length for x, _ in items)
+    assert all(x.dtype == y.dtype == np.int64 for x, y in items)
+
+
+def test_item_i_is_the_next_window_of_stream_i_modulo_rows() -> None:
+    forward = Windows(np.arange(13), rows=2, length=3)
+    assert [forward[item][0].tolist() for item in range(4)] == [[0, 1, 2], [6, 7, 8], [3, 4, 5], [9, 10, 11]]
+    backward = Windows(np.arange(13), rows=2, length=3, backward=True)
+    inputs, targets = backward[0]
+    assert (inputs.tolist(), targets.tolist()) == ([10, 11, 12], [9, 10, 11]), "in the order of the text"
+
+
+def test_small_texts_get_fewer_rows_then_shorter_windows() -> None:
+    assert len(training_windows(corpus(1000), 8, 16, False)) >= 8
+    assert (
+        training_windows(corpus(50), 8, 16, False).rows,
+        training_windows(corpus(50), 8, 16, False).length,
+    ) == (3, 16)
+    tiny = training_windows(corpus(5), 8, 16, False)
+    assert (tiny.rows, tiny.length, len(tiny)) == (1, 4, 1)
+    with pytest.raises(DataError, match="fewer than two tokens"):
+        training_windows(corpus(1), 8, 16, False)
+
+
+def test_measuring_predicts_every_token_up_to_a_bound() -> None:
+    assert validation_windows(corpus(30), rows=8, length=16, backward=False, most=10_000).targets == 29
+    assert validation_windows(corpus(5000), rows=8, length=16, backward=False, most=800).targets == 800

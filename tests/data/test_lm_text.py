@@ -1,0 +1,83 @@
+"""The text of a language model: from files, folders, globs, data sets and texts at hand, in a fixed order."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from nlptl.data.columns import Columns
+from nlptl.data.lm_text import LmText, find_lm_text
+from nlptl.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "b.txt").write_text("one line\n\n  two lines  \n", encoding="utf-8")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "a.txt.gz").write_bytes(gzip.compress("packed é\n".encode()))
+    (tmp_path / "c.jsonl").write_text(json.dumps({"text": "a row\nof two lines"}) + "\n", encoding="utf-8")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    return tmp_path
+
+
+def test_a_line_of_a_text_file_is_a_text_and_so_is_a_row_of_a_table(folder: Path) -> None:
+    text = find_lm_text([str(folder)])
+    expected = ["one line", "two lines", "a row\nof two lines", "packed é"]
+    assert list(text) == expected
+    assert list(text) == expected, "it can be read as often as need be"
+
+
+def test_a_glob_takes_the_files_that_match(folder: Path) -> None:
+    assert list(find_lm_text([str(folder / "*.txt")])) == ["one line", "two lines"]
+    assert list(find_lm_text([str(folder / "**" / "*.gz")])) == ["packed é"]
+    with pytest.raises(DataError, match="no file matches"):
+        find_lm_text([str(folder / "*.md")])
+
+
+def test_texts_at_hand_come_last(folder: Path) -> None:
+    text = find_lm_text([str(folder / "b.txt")], at_hand=["of the task"])
+    assert list(text) == ["one line", "two lines", "of the task"]
+
+
+def test_a_data_set_gives_its_text_column_and_not_its_test_split(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text(f"title,body\nt,{split} body\n", encoding="utf-8")
+    assert list(find_lm_text([str(tmp_path)], Columns(text="body"))) == ["train body"]
+
+
+@pytest.mark.parametrize("name", ["absent.txt", "folder"])
+def test_what_holds_no_text_is_an_error_that_names_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=name):
+        list(find_lm_text([str(tmp_path / name)]))
+
+
+def test_a_file_in_another_encoding_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"fine\ncaf\xe9\n")
+    with pytest.raises(DataError, match=r"line 2.*latin\.txt"):
+        list(find_lm_text([str(tmp_path / "latin.txt")]))
+
+
+def test_a_sample_is_spread_evenly_over_the_text() -> None:
+    text = LmText((), at_hand=[f"{number:04d}" for number in range(1000)])
+    numbers = [int(sampled) for sampled in text.sample(400)]
+    assert 99 <= len(numbers) <= 101
+    assert all(9 <= after - before <= 11 for before, after in zip(numbers, numbers[1:], strict=False))
+    assert list(text.sample(10_000)) == list(text)
+
+
+def test_the_fingerprint_changes_with_the_text_and_only_with_it(folder: Path) -> None:
+    def fingerprint(*at_hand: str) -> str:
+        return find_lm_text([str(folder / "b.txt")], at_hand=at_hand).fingerprint()
+
+    before = fingerprint()
+    assert fingerprint() == before
+    assert len({before, fingerprint("a"), fingerprint("b"), fingerprint("a", "b"), fingerprint("ab")}) == 5
+    os.utime(folder / "b.txt", ns=(1, 1))
+    touched = fingerprint()
+    (folder / "b.txt").write_text("one line\n", encoding="utf-8")
+    assert len({before, touched, fingerprint()}) == 3
