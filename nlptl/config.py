@@ -406,7 +406,7 @@ def _described(schema: type[BaseModel], mistake: Mapping[str, Any]) -> str:
         return f"unknown key '{place}'{nearest(path[-1], list(section.model_fields))}"
     if mistake["type"] == "string_pattern_mismatch":  # a person reads words, not the pattern
         described = (_section_at(schema, path[:-1]).model_fields[path[-1]].description or "").rstrip(".")
-        return f"{place}: {mistake['input']!r} is not one of {described}"
+        return f"{place}: input should be one of {described} (it is {mistake['input']!r})"
     message = mistake["msg"][0].lower() + mistake["msg"][1:]
     return f"{place}: {message} (it is {mistake['input']!r})"
 

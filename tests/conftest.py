@@ -174,3 +174,21 @@ def command(
 
     yield run
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def finetune(
+    command: Callable[..., CompletedProcess[str]],
+    language_model_folder: Path,
+    labelled_file: Path,
+    tmp_path: Path,
+) -> Callable[..., dict[str, Any]]:
+    """Fine-tunes into `tmp_path / "run"` and gives the report, what was said added to it."""
+
+    def run(*words: Any, model: Path = language_model_folder, data: Path = labelled_file) -> dict[str, Any]:
+        line = ("finetune", "--model", model, "--data", data, "-o", tmp_path / "run", "--json")
+        outcome = command(*line, *words)
+        assert outcome.returncode == 0, outcome.stderr
+        return {**json.loads(outcome.stdout), "said": outcome.stderr}
+
+    return run

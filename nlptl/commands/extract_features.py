@@ -77,8 +77,9 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
     }
     began, tokens = time.monotonic(), 0
     invocation.reporter.start("extracting", len(rows))
-    columned = isinstance(rows, Dataset) and "label" in rows.column_names
-    labels = rows.features.arrow_schema.field("label").type if columned else None
+    labels = None
+    if isinstance(rows, Dataset) and "label" in rows.column_names:
+        labels = rows.features.arrow_schema.field("label").type
     with feature_file(output, len(rows), labels, facts) as write:
         for first in range(0, len(rows), ROWS_AT_A_TIME):
             part = [rows[number] for number in range(first, min(first + ROWS_AT_A_TIME, len(rows)))]

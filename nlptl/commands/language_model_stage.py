@@ -23,6 +23,7 @@ from nlptl.data.corpora import (
     validation_windows,
 )
 from nlptl.data.lm_text import LmText
+from nlptl.errors import DataError
 from nlptl.families.base import Family
 from nlptl.training.language_modeling import HeldOut, language_model_figures, train_language_model
 from nlptl.training.models import LayeredModel
@@ -47,7 +48,7 @@ def tokenised(
     Without held-out text a twentieth of the texts is kept apart.
 
     Raises:
-        DataError: there is no text.
+        DataError: there is no text, or no token of it to predict.
     """
     key = _tokenizer_hash(tokenizer)
     if held_out is None:
@@ -62,6 +63,9 @@ def tokenised(
         name = hashlib.sha256(f"{kind} {source.fingerprint()} {key}".encode()).hexdigest()[:24]
         folder = cache_folder("corpora") / name
         corpora.append(_tokenise(texts, tokenizer, folder, invocation))
+    if min(len(corpus.ids) for corpus in corpora) < 2:
+        cause = "too little text to train on and to measure with"
+        raise DataError(cause, f"in {', '.join(text.sources[:3]) or 'the training texts'}", "give more text")
     return Corpora(*corpora)
 
 

@@ -108,7 +108,7 @@ def check_label_names(config: PreTrainedConfig, path: Path) -> None:
     Raises:
         ModelError: one has none, or two share one.
     """
-    names = config.id2label
+    names = config.id2label or {}
     numbers = list(range(int(config.num_labels or 0)))
     if sorted(names) != numbers or len(set(names.values())) < max(2, len(numbers)):
         raise ModelError(

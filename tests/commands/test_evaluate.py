@@ -121,8 +121,8 @@ def test_two_runs_differ_by_their_accuracies_whatever_the_order_of_their_labels(
     # A model with its labels turned round and its data too, so that the second column is the first run's first.
     names = {"good": "0 bad", "bad": "1 good"}
     turned, plain = tmp_path / "turned.jsonl", tmp_path / "plain.jsonl"
-    for file, rename in ((turned, names), (plain, None)):
-        rows = [{"text": t, "label": rename[l] if rename else l} for t, l in reviews[:40]]
+    for file, rename in ((turned, names), (plain, {})):
+        rows = [{"text": text, "label": rename.get(label, label)} for text, label in reviews[:40]]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     other = tiny_classifier(data=str(turned), epochs=1, seed=3)
     config = other / "model" / "config.json"

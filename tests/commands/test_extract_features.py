@@ -142,37 +142,6 @@ def test_all_formats_hold_the_same_vectors_rows_and_labels(
         assert dict(stored.attrs) == beside
 
 
-@pytest.mark.parametrize("suffix", ["npy", "parquet", "safetensors", "hdf5"])
-def test_several_labels_of_a_text_travel_in_every_format(
-    suffix: str, extract: Callable[..., Any], tmp_path: Path
-) -> None:
-    labels = [["fast", "cheap"], [], ["cheap"]]
-    data = tmp_path / "multi.jsonl"
-    rows = [json.dumps({"text": "a film", "label": label}) for label in labels]
-    data.write_text("\n".join(rows), encoding="utf-8")
-    _, file = extract(f"f.{suffix}", "--data", data)
-    if suffix == "npy":
-        found = json.loads(file.with_name("f.npy.json").read_text(encoding="utf-8"))["labels"]
-    elif suffix == "parquet":
-        found = pq.read_table(file)["label"].to_pylist()
-    elif suffix == "safetensors":
-        with safe_open(file, "np") as stored:
-            found = json.loads(stored.metadata()["labels"])
-    else:
-        with h5py.File(file) as stored:
-            found = [list(stored[str(number)].attrs["label"]) for number in range(3)]
-    assert found == labels
-
-
-def test_labels_that_begin_late_are_kept(extract: Callable[..., Any], tmp_path: Path) -> None:
-    # Parquet is written in groups, and the first of them has no label to tell the column's type by.
-    data = tmp_path / "late.jsonl"
-    rows = [{"text": "a film", "label": None}] * 512 + [{"text": "a film", "label": "good"}]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    _, file = extract("f.parquet", "--data", data)
-    assert pq.read_table(file)["label"].to_pylist() == [None] * 512 + ["good"]
-
-
 @pytest.mark.parametrize("suffix", ["parquet", "safetensors", "hdf5"])
 def test_token_level_gives_a_vector_a_token(
     suffix: str, extract: Callable[..., Any], states: Callable[[str], Any]

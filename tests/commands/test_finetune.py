@@ -1,4 +1,4 @@
-"""`nlptl finetune`: what each of its choices does to the run, its folder and its figures."""
+"""`nlptl finetune`: the folder and figures of a run, and how its layers are trained."""
 
 from __future__ import annotations
 
@@ -9,40 +9,16 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import nlptl
-from nlptl.commands.prediction import load_classifier
-from nlptl.config import PredictConfig
-from nlptl.families.ulmfit.classification import UlmfitForSequenceClassification
 
 Command = Callable[..., CompletedProcess[str]]
 KEYS = {"output", "model", "family", "strategy", "labels", "train_examples", "epochs", "seconds"}
 KEYS |= {"examples_per_second", "tokens_per_second", "peak_memory_mb", "validation", "test"}
 SHORT = ("--epochs", 1, "--batch-size", 12, "--no-lm-tuning")
-
-
-@pytest.fixture
-def finetune(
-    command: Command, language_model_folder: Path, labelled_file: Path, tmp_path: Path
-) -> Callable[..., dict[str, Any]]:
-    """Fine-tunes into `tmp_path / "run"` and gives the report, what was said added to it."""
-
-    def run(*words: Any, model: Path = language_model_folder, data: Path = labelled_file) -> dict[str, Any]:
-        line = ("finetune", "--model", model, "--data", data, "-o", tmp_path / "run", "--json")
-        outcome = command(*line, *words)
-        assert outcome.returncode == 0, outcome.stderr
-        return {**json.loads(outcome.stdout), "said": outcome.stderr}
-
-    return run
-
-
-def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return file
 
 
 def log(folder: Path) -> list[dict[str, Any]]:
@@ -52,9 +28,6 @@ def log(folder: Path) -> list[dict[str, Any]]:
 def classifier(folder: Path) -> Any:
     nlptl.register_families()
     return AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
-
-
-# --- the run's folder
 
 
 def test_the_report_and_the_folder_are_what_the_contract_says(
@@ -118,89 +91,6 @@ def test_what_a_length_limit_cuts_is_said_and_noted_in_the_card(
     assert "36 of 36 training texts were cut by --max-length" in said
     assert "4 of 4 validation texts were cut by --max-length" in said
     assert "36 of 36 training texts were cut" in (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
-
-
-# --- rows and labels
-
-
-def test_a_limit_is_a_balanced_sample_of_all_labelled_rows(finetune: Callable[..., dict[str, Any]]) -> None:
-    report = finetune(*SHORT, "--limit", 20)
-    assert report["train_examples"] + report["validation"]["examples"] == 20
-    support = {label: figures["support"] for label, figures in report["validation"]["per_class"].items()}
-    assert support == {"bad": 1, "good": 1}
-
-
-def test_pairs_of_texts_are_read_together(finetune: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    # Only the second text tells the label.
-    rows = [
-        {"first": "the film", "second": ("is great", "was awful")[i % 2], "label": ("good", "bad")[i % 2]}
-        for i in range(40)
-    ]
-    data = write_rows(tmp_path / "pairs.jsonl", rows)
-    columns = ("--text-column", "first", "--text-pair-column", "second")
-    words = (
-        "--epochs",
-        12,
-        "--batch-size",
-        8,
-        "--no-lm-tuning",
-        "--learning-rate",
-        0.05,
-        "--no-gradual-unfreezing",
-    )
-    assert finetune(*words, *columns, data=data)["validation"]["accuracy"] == 1.0
-
-
-@pytest.mark.parametrize("strategy", ["fine-tune", "freeze"])
-def test_several_labels_a_text(
-    strategy: str, finetune: Callable[..., dict[str, Any]], command: Command, tmp_path: Path
-) -> None:
-    subjects = {"film": "the film", "music": "the music"}
-    rows = []
-    for i in range(40):
-        chosen = [name for place, name in enumerate(subjects) if (i >> place) & 1]
-        rows.append({"text": " and ".join(subjects[name] for name in chosen) or "nothing", "label": chosen})
-    data = write_rows(tmp_path / "multi.jsonl", rows)
-    more = ("--class-weight", "balanced", "--strategy", strategy)
-    report = finetune(*SHORT, *more, data=data)
-    assert report["labels"] == ["film", "music"]
-    assert report["validation"]["confusion_matrix"] is None
-    outcome = command(
-        "predict", "-", "--model", tmp_path / "run", "--probabilities", stdin=b"the film\nnothing\n"
-    )
-    for line in outcome.stdout.splitlines():
-        row = json.loads(line)
-        assert row["label"] == [name for name, p in row["probabilities"].items() if p >= 0.5]
-
-
-@pytest.mark.parametrize("strategy", ["fine-tune", "freeze"])
-def test_balanced_class_weights_favour_the_rare_class(
-    strategy: str, finetune: Callable[..., dict[str, Any]], tmp_path: Path, command: Command
-) -> None:
-    # Every text is the same, so that the probability of a class is its share of the loss.
-    rows = [{"text": "the film", "label": "rare" if i % 8 == 0 else "often"} for i in range(64)]
-    data = write_rows(tmp_path / "skewed.jsonl", rows)
-    words = (
-        "--strategy",
-        strategy,
-        "--batch-size",
-        64,
-        "--no-lm-tuning",
-        "--epochs",
-        30,
-        "--learning-rate",
-        0.1,
-    )
-    rare = {}
-    for weight in ("none", "balanced"):
-        finetune(*words, "--class-weight", weight, "--force", data=data)
-        outcome = command("predict", "-", "--model", tmp_path / "run", "--probabilities", stdin=b"the film\n")
-        rare[weight] = json.loads(outcome.stdout)["probabilities"]["rare"]
-    assert rare["none"] < 0.3  # about an eighth
-    assert 0.6 > rare["balanced"] > rare["none"] + 0.1  # about a half
-
-
-# --- how it is trained
 
 
 def test_layers_are_unfrozen_one_an_epoch_and_lower_ones_learn_more_slowly(
@@ -324,72 +214,3 @@ def test_a_tracker_gets_the_log(finetune: Callable[..., dict[str, Any]], tmp_pat
     events = list(tmp_path.rglob("events.out.tfevents.*"))
     assert events
     assert sum(file.stat().st_size for file in events) > 500
-
-
-# --- freeze
-
-
-def test_a_frozen_body_keeps_its_weights_and_its_classifier_is_one_linear_layer(
-    finetune: Callable[..., dict[str, Any]], language_model_folder: Path, tmp_path: Path
-) -> None:
-    report = finetune("--strategy", "freeze")
-    assert set(report) - {"said"} == KEYS
-    assert report["strategy"] == "freeze"
-    model = classifier(tmp_path / "run")
-    assert isinstance(model.head, torch.nn.Linear)
-    before = AutoModelForCausalLM.from_pretrained(language_model_folder / "model").encoder.state_dict()
-    for name, weight in model.encoder.state_dict().items():
-        assert torch.equal(weight, before[name]), name
-    names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"config.yaml", "model", "metrics.json", "README.md"} <= names
-    assert "lm" not in names
-
-
-def test_the_mlp_head_is_trained_on_the_frozen_body(
-    finetune: Callable[..., dict[str, Any]], language_model_folder: Path, tmp_path: Path
-) -> None:
-    report = finetune("--strategy", "freeze", "--head", "mlp")
-    assert "learning rate 0" in report["said"]
-    model = classifier(tmp_path / "run")
-    assert not isinstance(model.head, torch.nn.Linear)
-    before = AutoModelForCausalLM.from_pretrained(language_model_folder / "model").encoder.state_dict()
-    assert all(torch.equal(weight, before[name]) for name, weight in model.encoder.state_dict().items())
-
-
-def test_features_are_computed_once_for_a_model_and_a_text(
-    finetune: Callable[..., dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    labelled_file: Path,
-    tiny_language_model: Callable[..., Path],
-) -> None:
-    monkeypatch.setenv("NLPTL_CACHE", str(tmp_path / "cache"))
-    passes = []
-    represent = UlmfitForSequenceClassification.represent
-
-    def counted(self: Any, *inputs: Any) -> Any:
-        passes.append(1)
-        return represent(self, *inputs)
-
-    monkeypatch.setattr(UlmfitForSequenceClassification, "represent", counted)
-    first = finetune("--strategy", "freeze")
-    assert passes
-    weights = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
-    passes.clear()
-    second = finetune("--strategy", "freeze", "--force")
-    assert not passes
-    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == weights
-    assert first["validation"] == second["validation"]
-    finetune("--strategy", "freeze", "--force", model=tiny_language_model(seed=1))
-    assert passes, "another model has other features"
-
-
-def test_a_frozen_bidirectional_body_has_a_head_a_direction(
-    finetune: Callable[..., dict[str, Any]], backward_language_model_folder: Path, tmp_path: Path
-) -> None:
-    finetune("--strategy", "freeze", "--backward-model", backward_language_model_folder)
-    model = classifier(tmp_path / "run")
-    assert [type(head) for head in model.heads()] == [torch.nn.Linear] * 2
-    loaded = load_classifier(str(tmp_path / "run"), PredictConfig(device="cpu", precision="fp32"))
-    (_, probabilities), *_ = loaded.stream([{"text": "the film is great."}])
-    assert np.isclose(probabilities.sum(), 1)

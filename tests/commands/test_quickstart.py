@@ -10,16 +10,24 @@ from subprocess import CompletedProcess
 import pytest
 
 from nlptl.commands import quickstart
+from nlptl.pretrained.models import find_model
 
 Command = Callable[..., CompletedProcess[str]]
 LABELS = ["account", "billing", "delivery", "question", "returns", "technical"]
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same run in seconds."""
-    shorter = {"epochs": 1, "lm": {"epochs": 1}, "validation_fraction": 0.05}
+def small(monkeypatch: pytest.MonkeyPatch, language_model_folder: Path) -> None:
+    """The same run in seconds, from a tiny language model."""
+    shorter = {"model": str(language_model_folder), "epochs": 1, "lm": {"epochs": 1}, "limit": 60}
     monkeypatch.setattr(quickstart, "FINETUNING", {**quickstart.FINETUNING, **shorter})
+    monkeypatch.setattr("nlptl.evaluation.baseline.INVERSE_REGULARISATION", (10.0,))
+
+
+def test_it_starts_from_a_language_model_that_ships() -> None:
+    found = find_model(quickstart.FINETUNING["model"], offline=True)
+    assert found.is_language_model
+    assert found.has_tokenizer
 
 
 @pytest.mark.usefixtures("small")

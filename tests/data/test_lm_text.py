@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_a_sample_is_spread_evenly_over_the_text() -> None:
     text = LmText((), at_hand=[f"{number:04d}" for number in range(1000)])
     numbers = [int(sampled) for sampled in text.sample(400)]
     assert 99 <= len(numbers) <= 101
-    assert all(9 <= after - before <= 11 for before, after in zip(numbers, numbers[1:], strict=False))
+    assert all(9 <= after - before <= 11 for before, after in itertools.pairwise(numbers))
     assert list(text.sample(10_000)) == list(text)
 
 

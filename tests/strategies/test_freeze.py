@@ -46,7 +46,7 @@ def parts(classes: int, heads: int = 1) -> tuple[Part, Part]:
     for count in (60, 20):
         labels = np.arange(count) % classes
         features = [
-            ((centres[labels] + random.normal(size=(count, 12))) * np.logspace(-2, 2, 12) + 5).astype(
+            ((centres[labels] + random.normal(size=(count, 12)) + 2) * np.logspace(-3, 3, 12)).astype(
                 np.float32
             )
             for _ in range(heads)

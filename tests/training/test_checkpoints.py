@@ -14,9 +14,11 @@ from nlptl.training.checkpoints import (
 )
 
 
-def write(folder: Path, text: str) -> None:
+def write(folder: Path, text: str, failure: type[BaseException] | None = None) -> None:
     with written_whole(folder) as partial:
         (partial / "file").write_text(text, encoding="utf-8")
+        if failure is not None:
+            raise failure
 
 
 def names(folder: Path) -> list[str]:
@@ -43,9 +45,8 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(
 ) -> None:
     write(tmp_path / "model", "old")
     for folder in (tmp_path / "model", tmp_path / "other"):
-        with pytest.raises(failure), written_whole(folder) as partial:
-            (partial / "file").write_text("half", encoding="utf-8")
-            raise failure
+        with pytest.raises(failure):
+            write(folder, "half", failure)
     assert names(tmp_path) == ["model"]
     assert (tmp_path / "model" / "file").read_text(encoding="utf-8") == "old"
 
