@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.checks import check_training
+from nlptl.commands.classifier_stage import train_end_to_end, train_on_frozen_features
 from nlptl.commands.forecast import finetuning_forecast
 from nlptl.commands.invocation import Invocation
+from nlptl.commands.language_model_choice import chosen_language_models
 from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
 from nlptl.commands.model_card import classifier_card
-from nlptl.commands.plans import given, training_plan
 from nlptl.commands.prediction import load_classifier, measured
 from nlptl.config import FinetuneConfig, with_recipe
-from nlptl.data.cache import cache_folder
 from nlptl.data.datasets import Columns, Task, encode_labels, load_task
 from nlptl.data.encoding import EncodedRows, encode_rows
 from nlptl.data.lm_text import LmText, find_lm_text
-from nlptl.errors import ConfigError, ModelError, UsageError
+from nlptl.errors import ConfigError, UsageError
 from nlptl.families.base import Family
-from nlptl.pretrained.models import ModelFolder, find_model
+from nlptl.pretrained.models import ModelFolder
 from nlptl.strategies.examples import Examples
-from nlptl.strategies.finetune import balanced_weights, fine_tune
-from nlptl.strategies.freeze import document_features, fit_logistic, fit_mlp
-from nlptl.training.checkpoints import written_whole
-from nlptl.training.models import LayeredClassifier
-from nlptl.training.precision import inference_precision, resolve_device
-from nlptl.training.trainers import peak_memory_mb
-
-
-@dataclass(frozen=True)
-class Work:
-    """How much the classifier's stage did, for the report."""
-
-    epochs: float
-    seconds: float
-    examples: float
-    tokens: int
-    peak_memory_mb: float
 
 
 def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     """Make a classifier from a language model and labelled texts, and measure it."""
-    sources = _language_models(config)
+    sources = chosen_language_models(config)
     family = sources[0].family
     config = _with_recipes(config, family)
     _check(config, sources)
@@ -91,7 +70,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         f"{family.name} classifier: {classifier.num_parameters():,} parameters, {len(train):,} training and "
         f"{len(validation):,} validation texts, {len(task.label_names)} classes"
     )
-    strategy = _fine_tuned if config.strategy == "fine-tune" else _on_frozen_features
+    strategy = train_end_to_end if config.strategy == "fine-tune" else train_on_frozen_features
     work = strategy(classifier, tokenizer, train, validation, config, language_models, folder, invocation)
 
     final = load_classifier(str(folder / "model"), config)
@@ -146,64 +125,6 @@ def _required(value: str | None, option: str) -> str:
     if value is None:
         raise UsageError(f"{option} is missing", "nlptl finetune", f"for example {option} reviews.csv")
     return value
-
-
-def _language_models(config: FinetuneConfig) -> list[ModelFolder]:
-    """The language model, and the backward one where it is named; both looked at before anything is loaded."""
-    if config.model is None:
-        raise UsageError(
-            "--model is missing", "nlptl finetune", "name a language model that `nlptl pretrain` wrote"
-        )
-    sources = [find_model(config.model, offline=config.offline)]
-    if config.backward_model is not None:
-        sources.append(find_model(config.backward_model, offline=config.offline))
-    names = (config.model, config.backward_model)
-    for name, source in zip(names, sources, strict=False):
-        if not source.is_language_model:
-            raise ModelError(
-                "a classifier where a language model is due", name, "name what `nlptl pretrain` wrote"
-            )
-        if not source.has_tokenizer:
-            raise ModelError(
-                "a language model without a tokenizer", name, "import it again with its vocabulary"
-            )
-    if config.backward_model is not None:
-        _check_pair(config.backward_model, *sources)
-    return sources
-
-
-def _check_pair(name: str, forward: ModelFolder, backward: ModelFolder) -> None:
-    """A forward and a backward language model over one vocabulary.
-
-    Raises:
-        ModelError: they are not.
-    """
-    if forward.family.name != backward.family.name or "direction" not in backward.config:
-        cause = f"a {backward.family.name} model beside a {forward.family.name} model"
-        raise ModelError(cause, name, "only ULMFiT language models go in pairs")
-    for source, due in ((forward, "forward"), (backward, "backward")):
-        found = source.config.get("direction")
-        if found != due:
-            raise ModelError(
-                f"a {found} language model where the {due} one is due",
-                str(source.path),
-                "pretrain with --backward for --backward-model, without it for --model",
-            )
-    if _vocabulary(forward) != _vocabulary(backward):
-        raise ModelError(
-            "its tokenizer is not that of the forward model",
-            name,
-            "pretrain both on the same text with the same --vocab-size",
-        )
-
-
-def _vocabulary(source: ModelFolder) -> str:
-    """A hash of the tokenizer's vocabulary."""
-    digest = hashlib.sha256()
-    for name in ("tokenizer.json", "vocab.json"):
-        if (source.path / name).is_file():
-            digest.update((source.path / name).read_bytes())
-    return digest.hexdigest()
 
 
 def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:
@@ -300,99 +221,6 @@ def _examples(
         invocation.reporter.note(note)
     labelled, _ = encode_labels(rows, task.label_names)
     return Examples(list(encoded.encodings), np.asarray(labelled["label_id"]))
-
-
-def _fine_tuned(
-    classifier: LayeredClassifier,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Examples,
-    validation: Examples,
-    config: FinetuneConfig,
-    language_models: list[Path],
-    folder: Path,
-    invocation: Invocation,
-) -> Work:
-    plan = training_plan("classifier", folder, config, config)
-
-    def save(path: Path) -> None:
-        classifier.save_pretrained(path)
-        tokenizer.save_pretrained(path)
-
-    result = fine_tune(
-        classifier,
-        train,
-        validation,
-        plan,
-        batch_size=given(config.batch_size, "batch_size"),
-        gradual_unfreezing=bool(config.gradual_unfreezing),
-        class_weights=_class_weights(config, train, classifier, plan.device),
-        save=save,
-        reporter=invocation.reporter,
-        resume=invocation.resume,
-    )
-    return Work(
-        result.epochs, result.seconds, result.epochs * len(train), result.tokens, result.peak_memory_mb
-    )
-
-
-def _on_frozen_features(
-    classifier: LayeredClassifier,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Examples,
-    validation: Examples,
-    config: FinetuneConfig,
-    language_models: list[Path],
-    folder: Path,
-    invocation: Invocation,
-) -> Work:
-    began = time.monotonic()
-    device = resolve_device(config.device)
-    torch.nn.Module.to(classifier, device)  # transformers wraps `to`, and the annotation is lost
-    precision = inference_precision(config.precision, device)
-    parts = []
-    for examples in (train, validation):
-        name = _features_name(language_models, classifier, examples, precision)
-        cached = cache_folder("features") / f"{name}.npz"
-        features = document_features(classifier, examples, precision, cached, invocation.reporter)
-        parts.append((features, examples.labels.astype(np.int64)))
-    if config.head == "logistic":
-        chosen = fit_logistic(
-            classifier, parts[0], parts[1], balanced=config.class_weight == "balanced", seed=config.seed
-        )
-    else:
-        weights = _class_weights(config, train, classifier, device)
-        chosen = fit_mlp(classifier, parts[0], parts[1], class_weights=weights, seed=config.seed)
-    said = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in chosen.items())
-    invocation.reporter.note(f"chosen on the validation texts: {said}")
-    with written_whole(folder / "model") as path:
-        classifier.save_pretrained(path)
-        tokenizer.save_pretrained(path)
-    tokens = sum(train.lengths)
-    return Work(1.0, time.monotonic() - began, len(train), tokens, peak_memory_mb(device))
-
-
-def _features_name(
-    language_models: list[Path], classifier: LayeredClassifier, examples: Examples, precision: str
-) -> str:
-    """Of all that decides the features: the body's weights, how it pools, the ids, the precision."""
-    digest = hashlib.sha256(precision.encode())
-    for path in language_models:
-        digest.update((path / "model.safetensors").read_bytes())
-    config = classifier.config.to_dict()
-    digest.update(
-        repr(sorted((k, v) for k, v in config.items() if isinstance(v, (int, float, str)))).encode()
-    )
-    for encoding in examples.encodings:
-        digest.update(np.ascontiguousarray(encoding["input_ids"]).tobytes() + b"|")
-    return digest.hexdigest()[:32]
-
-
-def _class_weights(
-    config: FinetuneConfig, train: Examples, classifier: LayeredClassifier, device: torch.device
-) -> Tensor | None:
-    if config.class_weight == "none":
-        return None
-    return balanced_weights(train.labels.astype(np.int64), int(classifier.config.num_labels or 0)).to(device)
 
 
 def _measured(final: Any, rows: Dataset | None, task: Task, invocation: Invocation) -> dict[str, Any] | None:

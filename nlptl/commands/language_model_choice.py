@@ -1,0 +1,67 @@
+"""Which language models a classifier starts from: one, or a forward and a backward one that belong together."""
+
+from __future__ import annotations
+
+import hashlib
+
+from nlptl.config import FinetuneConfig
+from nlptl.errors import ModelError, UsageError
+from nlptl.pretrained.models import ModelFolder, find_model
+
+
+def chosen_language_models(config: FinetuneConfig) -> list[ModelFolder]:
+    """The language model, and the backward one where it is named; both looked at before anything is loaded."""
+    if config.model is None:
+        raise UsageError(
+            "--model is missing", "nlptl finetune", "name a language model that `nlptl pretrain` wrote"
+        )
+    sources = [find_model(config.model, offline=config.offline)]
+    if config.backward_model is not None:
+        sources.append(find_model(config.backward_model, offline=config.offline))
+    names = (config.model, config.backward_model)
+    for name, source in zip(names, sources, strict=False):
+        if not source.is_language_model:
+            raise ModelError(
+                "a classifier where a language model is due", name, "name what `nlptl pretrain` wrote"
+            )
+        if not source.has_tokenizer:
+            raise ModelError(
+                "a language model without a tokenizer", name, "import it again with its vocabulary"
+            )
+    if config.backward_model is not None:
+        _check_pair(config.backward_model, *sources)
+    return sources
+
+
+def _check_pair(name: str, forward: ModelFolder, backward: ModelFolder) -> None:
+    """A forward and a backward language model over one vocabulary.
+
+    Raises:
+        ModelError: they are not.
+    """
+    if forward.family.name != backward.family.name or "direction" not in backward.config:
+        cause = f"a {backward.family.name} model beside a {forward.family.name} model"
+        raise ModelError(cause, name, "only ULMFiT language models go in pairs")
+    for source, due in ((forward, "forward"), (backward, "backward")):
+        found = source.config.get("direction")
+        if found != due:
+            raise ModelError(
+                f"a {found} language model where the {due} one is due",
+                str(source.path),
+                "pretrain with --backward for --backward-model, without it for --model",
+            )
+    if _vocabulary(forward) != _vocabulary(backward):
+        raise ModelError(
+            "its tokenizer is not that of the forward model",
+            name,
+            "pretrain both on the same text with the same --vocab-size",
+        )
+
+
+def _vocabulary(source: ModelFolder) -> str:
+    """A hash of the tokenizer's vocabulary."""
+    digest = hashlib.sha256()
+    for name in ("tokenizer.json", "vocab.json"):
+        if (source.path / name).is_file():
+            digest.update((source.path / name).read_bytes())
+    return digest.hexdigest()
