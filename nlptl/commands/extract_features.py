@@ -26,7 +26,7 @@ from nlptl.errors import ConfigError, ModelError, UsageError
 from nlptl.nn.pooling import pool
 from nlptl.pretrained.models import ModelFolder, find_model
 from nlptl.training.batching import Encoding, padded
-from nlptl.training.inference import length_batches
+from nlptl.training.inference import ROWS_A_BATCH, length_batches
 from nlptl.training.precision import Precision, autocast, inference_precision, resolve_device
 
 ROWS_AT_A_TIME = 512
@@ -181,7 +181,7 @@ def _vectors(
 ) -> list[NDArray[np.float32]]:
     """One array a row: (width,) of a text; (tokens, width) of its tokens, or (layers, tokens, width) for hdf5."""
     vectors: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encodings)
-    for rows in length_batches(encodings, most_rows=256):
+    for rows in length_batches(encodings, config.batch_size or ROWS_A_BATCH):
         batch = padded([encodings[row] for row in rows], model.config.pad_token_id or 0)
         batch = {key: value.to(model.device) for key, value in batch.items()}
         with autocast(model.device, precision):

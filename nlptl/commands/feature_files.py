@@ -127,7 +127,9 @@ def _npy(
         array.flush()  # type: ignore[attr-defined]
     beside = path.with_name(path.name + ".json")
     known = None if labels is None else values
-    beside.write_text(json.dumps({**facts, "rows": numbers, "labels": known}), encoding="utf-8")
+    beside_partial = partial.with_suffix(".json.partial")
+    beside_partial.write_text(json.dumps({**facts, "rows": numbers, "labels": known}), encoding="utf-8")
+    os.replace(beside_partial, beside)
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
     rows: Iterator[Mapping[str, Any]] = (
         stdin_rows()
         if config.data == "-"
-        else iterate_rows(config.data, columns=columns, offline=config.offline)
+        else iterate_rows(
+            config.data, columns=columns, offline=config.offline, on_note=invocation.reporter.note
+        )
     )
     if config.data != "-":
         first = next(rows, None)  # a bad file is found before the model is loaded

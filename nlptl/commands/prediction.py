@@ -15,12 +15,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nlptl.config import RunConfig
+from nlptl.config import RunConfig, TrainingConfig
 from nlptl.data.encoding import EncodedRows, encode_rows
 from nlptl.errors import DataError, ModelError
 from nlptl.evaluation.metrics import classification_metrics
 from nlptl.pretrained.models import find_model
-from nlptl.training.inference import class_probabilities
+from nlptl.training.inference import ROWS_A_BATCH, class_probabilities
 from nlptl.training.precision import Precision, inference_precision, resolve_device
 from nlptl.training.progress import Reporter
 
@@ -34,6 +34,8 @@ class Classifier:
     Attributes:
         label_names: in the order of the model's outputs.
         multi_label: whether a text may have several labels.
+        max_length: tokens of a text that are read; None for all.
+        batch_size: texts run together at most.
     """
 
     model: PreTrainedModel
@@ -41,7 +43,8 @@ class Classifier:
     precision: Precision
     label_names: list[str]
     multi_label: bool
-    max_length: int | None
+    max_length: int | None = None
+    batch_size: int = ROWS_A_BATCH
 
     def encode(self, rows: Iterable[Mapping[str, Any]]) -> EncodedRows:
         """Rows with `text` and perhaps `text_pair` -> ids."""
@@ -55,6 +58,7 @@ class Classifier:
                 self.model,
                 encoded.encodings,
                 self.precision,
+                self.batch_size,
                 on_rows=lambda rows: reporter.advance(rows, f"{rows:,} texts"),
             )
         finally:
@@ -76,7 +80,9 @@ class Classifier:
         if rows:
             encoded = encode_rows(rows, self.tokenizer, self.max_length)
             yield from zip(
-                rows, class_probabilities(self.model, encoded.encodings, self.precision), strict=True
+                rows,
+                class_probabilities(self.model, encoded.encodings, self.precision, self.batch_size),
+                strict=True,
             )
 
     def decide(self, probabilities: NDArray[np.float32]) -> Any:
@@ -103,6 +109,8 @@ def load_classifier(name: str, config: RunConfig) -> Classifier:
         )
     tokenizer = found.load_tokenizer()
     device = resolve_device(config.device)
+    # Of a training command the batch size is that of training, where gradients take the room.
+    asked = None if isinstance(config, TrainingConfig) else config.batch_size
     model = AutoModelForSequenceClassification.from_pretrained(found.path).to(device).eval()
     return Classifier(
         model=model,
@@ -111,6 +119,7 @@ def load_classifier(name: str, config: RunConfig) -> Classifier:
         label_names=[model.config.id2label[number] for number in range(model.config.num_labels)],
         multi_label=model.config.problem_type == "multi_label_classification",
         max_length=config.max_length,
+        batch_size=asked or ROWS_A_BATCH,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from datasets import Dataset
@@ -50,10 +50,20 @@ def load_rows(
 
 
 def iterate_rows(
-    data: str, *, columns: Columns = UNNAMED, split: str | None = None, offline: bool = False
+    data: str,
+    *,
+    columns: Columns = UNNAMED,
+    split: str | None = None,
+    offline: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of `load_rows(labels="optional")` one by one, in constant memory; a missing text is ''."""
-    chosen, _ = _one_split(data, split, offline)
+    """The rows of `load_rows(labels="optional")` one by one, in constant memory; a missing text is ''.
+
+    `on_note` is told which of several splits is read.
+    """
+    chosen, notes = _one_split(data, split, offline)
+    for note in notes:
+        on_note(note)
     for table in LabelledRows(chosen, columns, "optional"):
         for row in table.to_pylist():
             for name in ("text", "text_pair"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +41,9 @@ def document_features(
     Returns:
         One array (texts, width) for each head of the classifier.
     """
-    if cached.is_file():
-        with np.load(cached) as stored:
-            return [stored[name] for name in stored.files]
+    # An absent or damaged file is made anew.
+    with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile), np.load(cached) as stored:
+        return [stored[name] for name in stored.files]
     reporter.start("features", len(examples))
 
     def represent(batch: dict[str, Tensor]) -> list[Tensor]:

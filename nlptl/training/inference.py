@@ -14,6 +14,7 @@ from nlptl.training.batching import Encoding, padded
 from nlptl.training.precision import Precision, autocast
 
 TOKENS_A_BATCH = 8192
+ROWS_A_BATCH = 256
 
 
 def length_batches(
@@ -37,7 +38,7 @@ def in_order(
     model: PreTrainedModel,
     encodings: Sequence[Encoding],
     precision: Precision,
-    most_rows: int = 256,
+    most_rows: int = ROWS_A_BATCH,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> list[NDArray[np.float32]]:
     """Apply `function` to padded batches and put its rows back in the order of `encodings`.
@@ -70,6 +71,7 @@ def class_probabilities(
     model: PreTrainedModel,
     encodings: Sequence[Encoding],
     precision: Precision,
+    most_rows: int = ROWS_A_BATCH,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> NDArray[np.float32]:
     """Probabilities of the classes, (texts, classes): softmax, or sigmoid of each class where a text has several."""
@@ -81,4 +83,4 @@ def class_probabilities(
 
     if not encodings:
         return np.empty((0, int(model.config.num_labels or 0)), dtype=np.float32)
-    return in_order(probabilities, model, encodings, precision, on_rows=on_rows)[0]
+    return in_order(probabilities, model, encodings, precision, most_rows, on_rows)[0]
