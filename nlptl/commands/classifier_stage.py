@@ -6,6 +6,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.commands.plans import given, training_plan
 from nlptl.config import FinetuneConfig
 from nlptl.data.cache import cache_folder
+from nlptl.families.base import Family
 from nlptl.strategies.examples import Examples
 from nlptl.strategies.finetune import balanced_weights, fine_tune
 from nlptl.strategies.freeze import document_features, fit_logistic, fit_mlp
@@ -23,6 +25,9 @@ from nlptl.training.checkpoints import written_whole
 from nlptl.training.models import LayeredClassifier
 from nlptl.training.precision import inference_precision, resolve_device
 from nlptl.training.trainers import peak_memory_mb
+
+# Beginnings of the config's keys that say nothing of the features: the head's, and where the config was read from.
+NOT_OF_THE_BODY = ("head", "problem_type", "_name_or_path")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,14 @@ class Work:
     examples: float
     tokens: int
     peak_memory_mb: float
+
+
+def classifier_architecture(config: FinetuneConfig, family: Family) -> dict[str, Any]:
+    """Keys of the model's config for this strategy: a frozen body gets the head asked for."""
+    if config.strategy == "fine-tune":
+        weight = {} if config.lm_weight is None else {"lm_weight": config.lm_weight}
+        return {**config.architecture, **weight}
+    return {**config.architecture, **family.head_architecture(config.head)}
 
 
 def train_end_to_end(
@@ -110,14 +123,17 @@ def train_on_frozen_features(
 def _features_name(
     language_models: list[Path], classifier: LayeredClassifier, examples: Examples, precision: str
 ) -> str:
-    """Of all that decides the features: the body's weights, how it pools, the ids, the precision."""
+    """Of all that decides the features: the body's weights, how it pools, the ids, the precision; not the head."""
     digest = hashlib.sha256(precision.encode())
     for path in language_models:
-        digest.update((path / "model.safetensors").read_bytes())
-    config = classifier.config.to_dict()
-    digest.update(
-        repr(sorted((k, v) for k, v in config.items() if isinstance(v, (int, float, str)))).encode()
+        with open(path / "model.safetensors", "rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    facts = sorted(
+        (key, value)
+        for key, value in classifier.config.to_dict().items()
+        if isinstance(value, (int, float, str)) and not key.startswith(NOT_OF_THE_BODY)
     )
+    digest.update(repr(facts).encode())
     for encoding in examples.encodings:
         digest.update(np.ascontiguousarray(encoding["input_ids"]).tobytes() + b"|")
     return digest.hexdigest()[:32]

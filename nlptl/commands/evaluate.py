@@ -13,6 +13,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 import nlptl.commands.run_folder as run_folder
+from nlptl.commands.checks import check_output_apart
 from nlptl.commands.forecast import length_distribution
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import Classifier, load_classifier, measured
@@ -22,6 +23,8 @@ from nlptl.errors import DataError, ModelError, ThresholdMissed, UsageError
 from nlptl.evaluation.comparison import paired_comparison
 from nlptl.version import __version__
 
+OUTPUTS = run_folder.Outputs(("metrics.json", "predictions.parquet", "report.html"))
+
 
 def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     """Measure a run on labelled data; beside a second run, where one is named."""
@@ -30,6 +33,7 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
         raise UsageError(
             f"{missing} is missing", "nlptl evaluate", "for example --model runs/a --data test.csv"
         )
+    check_output_apart(config, config.output)
     columns = Columns(config.text_column, config.text_pair_column, config.label_column)
     rows, notes = load_rows(config.data, columns=columns, labels="required", offline=config.offline)
     classifier = load_classifier(config.model, config)
@@ -58,7 +62,9 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
         from nlptl.evaluation.report import require_report_packages
 
         require_report_packages()
-        folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
+        folder = run_folder.open_run_folder(
+            config.output, resume=False, force=invocation.force, outputs=OUTPUTS
+        )
     for note in notes:
         invocation.reporter.note(note)
     metrics, probabilities = measured(classifier, known, encoded, invocation.reporter)

@@ -51,7 +51,7 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
     precision = inference_precision(config.precision, device)
     model = source.family.encoder_class.from_pretrained(source.path).eval()
     model.to(device)
-    layers = _layers(config, _widths(model))
+    layers = _layers(config, _widths(model, tokenizer))
     width = sum(layers.values()) if config.layers != "mix" else next(iter(layers.values()))
     if config.level == "token" and output.suffix in (".hdf5", ".h5") and len(set(layers.values())) > 1:
         raise ConfigError(
@@ -137,11 +137,11 @@ def _checked(config: ExtractConfig) -> Path:
     return output
 
 
-def _widths(model: PreTrainedModel) -> list[int]:
+def _widths(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The width of every layer that `--layers` can name, 0 being the embedding."""
-    ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    batch = tokenizer(["a"], return_tensors="pt").to(model.device)
     with torch.inference_mode():
-        states = model(ids, output_hidden_states=True).hidden_states
+        states = model(batch["input_ids"], batch["attention_mask"], output_hidden_states=True).hidden_states
     return [state.shape[-1] for state in states]
 
 

@@ -47,6 +47,8 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         offline=config.offline,
     )
     tokenizer = sources[0].load_tokenizer()
+    if config.max_length is not None:
+        tokenizer.model_max_length = config.max_length  # saved with the model, and what it reads from then on
     if invocation.dry_run:
         return finetuning_forecast(config, family, sources, task, tokenizer)
 
@@ -65,7 +67,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     )
 
     set_seed(config.seed)
-    classifier = family.build_classifier(language_models, _architecture(config), _label_config(task))
+    classifier = family.build_classifier(language_models, _architecture(config, family), _label_config(task))
     invocation.reporter.note(
         f"{family.name} classifier: {classifier.num_parameters():,} parameters, {len(train):,} training and "
         f"{len(validation):,} validation texts, {len(task.label_names)} classes"
@@ -116,7 +118,7 @@ def _check(config: FinetuneConfig, sources: Sequence[ModelFolder]) -> None:
     _lm_text(config)
     for source in sources:
         source.load_tokenizer()
-        source.check_changes(_architecture(config))
+        source.check_changes(_architecture(config, source.family))
         if config.lm_tuning:
             source.check_changes(config.lm.architecture)
 
@@ -148,12 +150,12 @@ def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:
     return config.model_copy(update={"lm": with_recipe(config.lm, family.recipes["tune"])})
 
 
-def _architecture(config: FinetuneConfig) -> dict[str, Any]:
+def _architecture(config: FinetuneConfig, family: Family) -> dict[str, Any]:
     """Keys of the model's config for this strategy: a frozen body gets the head asked for."""
     if config.strategy == "fine-tune":
-        return config.architecture
-    head = "linear" if config.head == "logistic" else "blocks"
-    return {**config.architecture, "head": head}
+        weight = {} if config.lm_weight is None else {"lm_weight": config.lm_weight}
+        return {**config.architecture, **weight}
+    return {**config.architecture, **family.head_architecture(config.head)}
 
 
 def _label_config(task: Task) -> dict[str, Any]:
@@ -193,7 +195,7 @@ def _tuned(
     tokenizer = source.load_tokenizer()
     set_seed(config.seed)
     model = family.load_language_model(source.path, config.lm.architecture)
-    corpora = tokenised(text, None, tokenizer, invocation)
+    corpora = tokenised(family, text, None, tokenizer, invocation)
     stage = "backward language model" if name.startswith("backward") else "language model"
     result, figures = train_stage(
         stage, place, family, model, tokenizer, corpora, config.lm, config, invocation, new=False

@@ -2,63 +2,88 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from nlptl.config import FinetuneConfig, PretrainConfig
+from nlptl.commands.classifier_stage import classifier_architecture
+from nlptl.commands.tuning_text import tuning_text
+from nlptl.config import FinetuneConfig, LmTuningConfig, PretrainConfig
+from nlptl.data.corpora import split_held_out
 from nlptl.data.datasets import Task
 from nlptl.data.encoding import encode_rows
 from nlptl.data.label_ids import as_list
 from nlptl.data.lm_text import LmText
 from nlptl.families.base import Family
+from nlptl.nn.softmax import CHUNK_ELEMENTS
 from nlptl.pretrained.models import ModelFolder
+from nlptl.training.batching import LengthBuckets
 from nlptl.training.trainers import peak_memory_mb
 
 SAMPLE_TEXTS = 2000
 SAMPLE_CHARACTERS = 2_000_000
 
 
+@dataclass(frozen=True)
+class ReadText:
+    """What a pass over the text of a language model found.
+
+    Attributes:
+        texts, characters: how many there are in all.
+        sample: the first texts, the last of them perhaps cut.
+    """
+
+    texts: int
+    characters: int
+    sample: list[str]
+
+    def token_counts(self, family: Family, tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, int]:
+        """Tokens of each sampled text, and of all texts at the sample's rate."""
+        encoded = family.corpus_encoder(tokenizer).encode(self.sample)
+        lengths = np.array([len(ids) for ids in encoded] or [0])
+        return lengths, int(lengths.sum() * self.characters / max(1, sum(map(len, self.sample))))
+
+
 def pretraining_forecast(
     config: PretrainConfig, family: Family, source: ModelFolder | None, text: LmText
 ) -> dict[str, Any]:
-    """The plan of a `pretrain` run: tokens are counted on a sample of the text and scaled up."""
-    sample: list[str] = []
-    texts = characters = 0
-    for item in text:
-        if len(sample) < SAMPLE_TEXTS and characters < SAMPLE_CHARACTERS:
-            sample.append(item)
-        texts, characters = texts + 1, characters + len(item)
+    """The plan of a `pretrain` run: tokens are counted on a sample of the text and scaled up.
+
+    Texts, characters and tokens are those trained on, without those held out.
+    """
+    read = _read(text if config.validation_text else split_held_out(text, held_out=False))
     if source is None:
         assert config.tokenizer is not None and config.vocab_size is not None and config.size is not None
-        tokenizer = family.train_tokenizer(config.tokenizer, sample, config.vocab_size)
+        tokenizer = family.train_tokenizer(config.tokenizer, read.sample, config.vocab_size)
         model_config = family.build_config(config.size, tokenizer, config.backward, config.architecture)
         model_config.vocab_size = config.vocab_size
         model = family.language_model_class(model_config)
     else:
         tokenizer = source.load_tokenizer()
         model = family.load_language_model(source.path, config.architecture)
-    lengths = np.array([len(ids) for ids in tokenizer(sample, verbose=False)["input_ids"]] or [0])
-    scale = characters / max(1, sum(map(len, sample)))
-    tokens = int(lengths.sum() * scale)
-    assert config.batch_size is not None and config.bptt is not None and config.epochs is not None
-    held_out = 0 if config.validation_text else tokens // 20
-    steps = max(1, (tokens - held_out) // (config.batch_size * config.bptt)) * config.epochs
+    lengths, tokens = read.token_counts(family, tokenizer)
+    stage = _language_model_stage(config, family, model.config, tokens)
+    assert config.batch_size is not None and config.bptt is not None
     return {
         "command": "pretrain",
         "family": family.name,
-        "texts": texts,
-        "characters": characters,
+        "texts": read.texts,
+        "characters": read.characters,
         "tokens": tokens,
         "text_lengths": length_distribution(lengths),
         "parameters": model.num_parameters(),
         "vocabulary": model.config.vocab_size,
-        "steps": min(steps, config.max_steps or steps),
-        "memory_mb": round(training_memory_mb(model, config.batch_size * config.bptt)),
+        "steps": min(stage["steps"], config.max_steps or stage["steps"]),
+        "memory_mb": round(
+            training_memory_mb(model, config.batch_size * config.bptt)
+            + _softmax_mb(config.batch_size * config.bptt, config.sampled_softmax or model.config.vocab_size)
+        ),
     }
 
 
@@ -69,29 +94,62 @@ def finetuning_forecast(
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
-    """The plan of a `finetune` run."""
+    """The plan of a `finetune` run; of a frozen body no step is trained, and the head is fitted on its vectors."""
     encoded = encode_rows(task.train, tokenizer, config.max_length)
     lengths = np.array([len(encoding["input_ids"]) for encoding in encoded.encodings])
     labels = {"id2label": dict(enumerate(task.label_names))}
-    model = family.build_classifier([source.path for source in sources], config.architecture, labels)
-    assert config.batch_size is not None and config.epochs is not None
-    longest = np.sort(lengths)[-config.batch_size :].sum()
-    return {
+    architecture = classifier_architecture(config, family)
+    model = family.build_classifier([source.path for source in sources], architecture, labels)
+    frozen = config.strategy == "freeze"
+    assert config.batch_size is not None and (frozen or config.epochs is not None)
+    epochs = 0 if frozen else config.epochs or 0
+    longest = int(np.sort(lengths)[-config.batch_size :].sum())
+    kept = min(longest, getattr(model.config, "max_kept_tokens", longest))
+    memory = peak_memory_mb(model.device) if frozen else training_memory_mb(model, kept)
+    plan: dict[str, Any] = {
         "command": "finetune",
         "family": family.name,
         "strategy": config.strategy,
+        **({"head": config.head} if frozen else {}),
         "rows": {"train": len(task.train), "validation": len(task.validation), "test": len(task.test or ())},
         "labels": dict(Counter(label for row in task.train["label"] for label in as_list(row))),
         "text_lengths": length_distribution(lengths),
         "truncated_texts": encoded.truncated_rows,
         "truncated_tokens": encoded.truncated_tokens,
         "parameters": model.num_parameters(),
-        "steps": max(1, len(lengths) // config.batch_size) * config.epochs,
-        "memory_mb": round(
-            training_memory_mb(model, min(int(longest), getattr(model.config, "max_kept_tokens", longest)))
-        ),
+        "steps": len(LengthBuckets(lengths.tolist(), config.batch_size, config.seed)) * epochs,
+        "memory_mb": round(memory),
         "notes": list(task.notes),
     }
+    if config.lm_tuning:
+        read = _read(split_held_out(tuning_text(config, task.train), held_out=False))
+        _, tokens = read.token_counts(family, tokenizer)
+        model_config = family.config_class.from_pretrained(sources[0].path)
+        stage = _language_model_stage(config.lm, family, model_config, tokens)
+        plan["language_model_tuning"] = {"models": len(sources), **stage}
+    return plan
+
+
+def _read(texts: Iterable[str]) -> ReadText:
+    sample: list[str] = []
+    count = characters = sampled = 0
+    for text in texts:
+        if len(sample) < SAMPLE_TEXTS and sampled < SAMPLE_CHARACTERS:
+            sample.append(text[: SAMPLE_CHARACTERS - sampled])
+            sampled += len(sample[-1])
+        count, characters = count + 1, characters + len(text)
+    return ReadText(count, characters, sample)
+
+
+def _language_model_stage(
+    config: PretrainConfig | LmTuningConfig, family: Family, model_config: PreTrainedConfig, tokens: int
+) -> dict[str, int]:
+    """Tokens that a language model is trained on, the windows they make, and the steps of all epochs."""
+    assert config.batch_size is not None and config.bptt is not None and config.epochs is not None
+    ids = np.broadcast_to(np.zeros(1, dtype=np.uint16), (max(2, tokens),))  # as many as that, and no memory
+    windows = family.windows(ids, config.batch_size, config.bptt, model_config)
+    steps = math.ceil(len(windows) / windows.rows) * config.epochs
+    return {"tokens": tokens, "windows": len(windows), "steps": steps}
 
 
 def length_distribution(lengths: np.ndarray) -> dict[str, float]:
@@ -114,3 +172,8 @@ def training_memory_mb(model: PreTrainedModel, tokens: int) -> float:
     widths = [module.hidden_size for module in model.modules() if isinstance(module, nn.LSTM)]
     activations = 4 * tokens * 10 * sum(widths)
     return peak_memory_mb(model.device) + (weights + activations) / 2**20
+
+
+def _softmax_mb(tokens: int, words: int) -> float:
+    """The logits that exist at a time, and their gradient."""
+    return 2 * 4 * min(tokens * words, CHUNK_ELEMENTS) / 2**20

@@ -8,6 +8,8 @@ from nlptl.config import FinetuneConfig
 from nlptl.errors import ModelError, UsageError
 from nlptl.pretrained.models import ModelFolder, find_model
 
+VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "*.model")
+
 
 def chosen_language_models(config: FinetuneConfig) -> list[ModelFolder]:
     """The language model, and the backward one where it is named; both looked at before anything is loaded."""
@@ -59,9 +61,18 @@ def _check_pair(name: str, forward: ModelFolder, backward: ModelFolder) -> None:
 
 
 def _vocabulary(source: ModelFolder) -> str:
-    """A hash of the tokenizer's vocabulary."""
+    """A hash of the files that hold the tokenizer's vocabulary.
+
+    Raises:
+        ModelError: there is none.
+    """
+    files = sorted({file for pattern in VOCABULARY_FILES for file in source.path.glob(pattern)})
+    if not files:
+        raise ModelError(
+            "no file of its tokenizer's vocabulary", str(source.path), "copy the model folder again"
+        )
     digest = hashlib.sha256()
-    for name in ("tokenizer.json", "vocab.json"):
-        if (source.path / name).is_file():
-            digest.update((source.path / name).read_bytes())
+    for file in files:
+        with open(file, "rb") as content:
+            digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()

@@ -8,40 +8,47 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.plans import given, training_plan
 from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.data.cache import cache_folder
-from nlptl.data.corpora import (
-    TokenCorpus,
-    split_held_out,
-    tokenise_corpus,
-    training_windows,
-    validation_windows,
-)
+from nlptl.data.corpora import SplitTexts, TokenCorpus, tokenise_corpus
 from nlptl.data.lm_text import LmText
 from nlptl.errors import DataError
-from nlptl.families.base import Family
-from nlptl.training.language_modeling import HeldOut, language_model_figures, train_language_model
+from nlptl.families.base import CorpusEncoder, Family
+from nlptl.training.language_modeling import HeldOut, LanguageModelJob
 from nlptl.training.models import LayeredModel
 from nlptl.training.trainers import TrainingResult
 
-HELD_OUT_TOKENS = 200_000
+MEASURED_WHILE_TRAINING = 200_000  # tokens of the held-out text; the figures at the end are over all of it
 
 
 @dataclass(frozen=True)
 class Corpora:
-    """Tokenised text to train on and to measure with."""
+    """Tokenised text to train on and to measure with.
+
+    Attributes:
+        texts: the training text before it was tokenised.
+        vocabulary: how many different ids there are.
+    """
 
     train: TokenCorpus
     held_out: TokenCorpus
+    texts: Iterable[str]
+    vocabulary: int
 
 
 def tokenised(
-    text: LmText, held_out: LmText | None, tokenizer: PreTrainedTokenizerBase, invocation: Invocation
+    family: Family,
+    text: LmText,
+    held_out: LmText | None,
+    tokenizer: PreTrainedTokenizerBase,
+    invocation: Invocation,
 ) -> Corpora:
     """Tokenise the text, or open what a former run with the same text and tokenizer left in the cache.
 
@@ -50,11 +57,11 @@ def tokenised(
     Raises:
         DataError: there is no text, or no token of it to predict.
     """
-    key = _tokenizer_hash(tokenizer)
+    key, encoder = _tokenizer_hash(tokenizer), family.corpus_encoder(tokenizer)
     if held_out is None:
         parts: list[tuple[str, LmText, Iterable[str]]] = [
-            ("train", text, split_held_out(text, held_out=False)),
-            ("held-out", text, split_held_out(text, held_out=True)),
+            ("train", text, SplitTexts(text, held_out=False)),
+            ("held-out", text, SplitTexts(text, held_out=True)),
         ]
     else:
         parts = [("whole", text, text), ("whole", held_out, held_out)]
@@ -62,11 +69,12 @@ def tokenised(
     for kind, source, texts in parts:
         name = hashlib.sha256(f"{kind} {source.fingerprint()} {key}".encode()).hexdigest()[:24]
         folder = cache_folder("corpora") / name
-        corpora.append(_tokenise(texts, tokenizer, folder, invocation))
+        corpora.append(_tokenise(texts, encoder, folder, invocation))
     if min(len(corpus.ids) for corpus in corpora) < 2:
         cause = "too little text to train on and to measure with"
         raise DataError(cause, f"in {', '.join(text.sources[:3]) or 'the training texts'}", "give more text")
-    return Corpora(*corpora)
+    train, measured = corpora
+    return Corpora(train, measured, parts[0][2], encoder.vocabulary)
 
 
 def train_stage(
@@ -91,52 +99,54 @@ def train_stage(
     Returns:
         What the training took, and the held-out figures of the model that was kept.
     """
-    backward = getattr(model.config, "direction", "forward") == "backward"
     rows, length = given(config.batch_size, "batch_size"), given(config.bptt, "bptt")
-    windows = training_windows(corpora.train, rows, length, backward)
-    measured = validation_windows(corpora.held_out, rows, length, backward, HELD_OUT_TOKENS)
-    held_out = HeldOut(measured, corpora.held_out.characters, len(corpora.held_out.ids))
-    counts = torch.from_numpy(corpora.train.counts(model.config.vocab_size))
+    held_out = corpora.held_out
+    measure = family.window_collate(model.config, tokenizer, training=False)
+
+    def part(ids: NDArray[np.unsignedinteger]) -> HeldOut:
+        windows = family.windows(ids, rows, length, model.config)
+        return HeldOut(windows, held_out.characters, len(held_out.ids))
+
+    counts = torch.from_numpy(corpora.train.counts(corpora.vocabulary))
     if new:
         family.prepare_new(model, counts)
-    collate = family.window_collate(model.config)
-    plan = training_plan(stage, folder, config, run)
 
     def save(path: Path) -> None:
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
 
-    result = train_language_model(
-        model,
-        windows,
-        held_out,
-        plan,
-        collate=collate,
-        save=save,
-        reporter=invocation.reporter,
-        resume=invocation.resume,
-        counts=counts,
-        candidates=given(config.sampled_softmax, "sampled_softmax"),
+    plan = training_plan(stage, folder, config, run)
+    result = family.train_language_model(
+        LanguageModelJob(
+            model=model,
+            texts=corpora.texts,
+            windows=family.windows(corpora.train.ids, rows, length, model.config),
+            held_out=part(held_out.ids[: MEASURED_WHILE_TRAINING + 1]),
+            plan=plan,
+            collate=family.window_collate(model.config, tokenizer, training=True),
+            measure=measure,
+            counts=counts,
+            candidates=given(config.sampled_softmax, "sampled_softmax"),
+            save=save,
+            reporter=invocation.reporter,
+            resume=invocation.resume,
+        )
     )
     best = type(model).from_pretrained(folder / "model")
-    return result, language_model_figures(best, held_out, collate, plan.device)
+    return result, family.language_model_figures(best, part(held_out.ids), measure, plan.device)
 
 
 def _tokenise(
-    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, folder: Path, invocation: Invocation
+    texts: Iterable[str], encoder: CorpusEncoder, folder: Path, invocation: Invocation
 ) -> TokenCorpus:
     reporter = invocation.reporter
     reporter.start("tokenising", None)
-
-    def encode(batch: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = tokenizer(batch, return_attention_mask=False, verbose=False)["input_ids"]
-        return ids
 
     def say(count: int, characters: int) -> None:
         reporter.advance(count, f"{count:,} texts, {characters / 1e6:.0f} million characters")
 
     try:
-        return tokenise_corpus(texts, encode, len(tokenizer), folder, say)
+        return tokenise_corpus(texts, encoder.encode, encoder.vocabulary, folder, say)
     finally:
         reporter.finish()
 
@@ -151,6 +161,6 @@ def _tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
-def split_figures(figures: Mapping[str, float]) -> dict[str, float]:
-    """The held-out figures as CONTRACT names them."""
-    return {key: figures[key] for key in ("tokens", "loss", "perplexity", "bits_per_character")}
+def split_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """The held-out figures, of which a family may have no loss to tell."""
+    return {key: figures.get(key) for key in ("tokens", "loss", "perplexity", "bits_per_character")}

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import nlptl.commands.run_folder as run_folder
+from nlptl.commands.checks import check_output_apart
 from nlptl.commands.invocation import Invocation
 from nlptl.config import ImportConfig
 from nlptl.errors import UsageError
 from nlptl.families import FAMILIES
+
+OUTPUTS = run_folder.Outputs(("model",))
 
 
 def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str, Any]:
@@ -29,16 +32,19 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
         for path in paths.values():
             if not path.is_file():
                 raise UsageError("no such file", str(path), "check the path")
+    outputs = {} if config.output is None else {name: _folder(config.output, name) for name in directions}
+    for output in outputs.values():
+        check_output_apart(config, output)
     if invocation.dry_run:
         return {
             "command": "models import",
             "family": family.name,
             "files": [str(path) for path in files.values()],
         }
-    output = run_folder.check_output_folder(config.output, resume=False, force=invocation.force)
-    outputs = {"forward": output, "backward": output.with_name(output.name + "-backward")}
     for name in directions:
-        run_folder.check_output_folder(outputs[name], resume=False, force=invocation.force)
+        run_folder.check_output_folder(
+            outputs.get(name), resume=False, force=invocation.force, outputs=OUTPUTS
+        )
     facts: dict[str, dict[str, Any]] = {}
     # Nothing that is there is touched before every checkpoint has proved good.
     with contextlib.ExitStack() as stack:
@@ -48,14 +54,22 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
             facts[name] = family.convert(paths, converted[name], backward=name == "backward")
         for name, folder in converted.items():
             # Forced, because the folder was found empty or to be replaced, and now holds the temporary one.
-            run_folder.open_run_folder(outputs[name], resume=False, force=True)
+            run_folder.open_run_folder(outputs[name], resume=False, force=True, outputs=OUTPUTS)
             os.replace(folder, outputs[name] / "model")
     for note in [note for found in facts.values() for note in found.pop("notes")]:
         invocation.reporter.note(note)
-    report = {"output": str(output), "family": family.name, **facts["forward"]}
+    report = {"output": str(outputs["forward"]), "family": family.name, **facts["forward"]}
     if "backward" in facts:
         report["backward_output"] = str(outputs["backward"])
     return report
+
+
+def _folder(output: Path, direction: str) -> Path:
+    """Where the model of a direction goes: the output itself, or a folder beside it."""
+    if direction == "forward":
+        return output
+    named = output if output.name not in ("", "..") else Path(os.path.realpath(output))
+    return named.with_name(named.name + "-backward")
 
 
 def _beside(output: Path) -> tempfile.TemporaryDirectory[str]:

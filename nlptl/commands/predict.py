@@ -21,7 +21,8 @@ from nlptl.commands.prediction import Classifier, load_classifier
 from nlptl.commands.run_folder import check_output_file
 from nlptl.config import PredictConfig
 from nlptl.data.datasets import Columns, iterate_rows
-from nlptl.data.lines import stdin_rows
+from nlptl.data.encoding import Truncation
+from nlptl.data.lines import stdin_rows_as_they_come
 from nlptl.errors import DataError, RunFailed, UsageError
 
 WriteRow = Callable[[NDArray[np.float32]], None]
@@ -36,8 +37,8 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
     if config.output is not None:
         check_output_file(config.output, config.data, force=invocation.force or invocation.dry_run)
     columns = Columns(config.text_column, config.text_pair_column, config.label_column)
-    rows: Iterator[Mapping[str, Any]] = (
-        stdin_rows()
+    rows: Iterator[Mapping[str, Any] | None] = (
+        stdin_rows_as_they_come()
         if config.data == "-"
         else iterate_rows(
             config.data, columns=columns, offline=config.offline, on_note=invocation.reporter.note
@@ -56,17 +57,23 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
             "data": config.data,
             "format": config.format,
         }
-    began, count, empty = time.monotonic(), 0, 0
+    began, count, empty, truncation = time.monotonic(), 0, 0, Truncation()
     with _written(config.output) as file:
-        write = _writer(file, classifier, config)
-        for row, probabilities in classifier.stream(rows):
-            write(probabilities)
+        with _write_errors(config.output):
+            write = _writer(file, classifier, config)
+        for row, probabilities in classifier.stream(rows, truncation.add):
+            with _write_errors(config.output):
+                write(probabilities)
+                if config.data == "-":
+                    file.flush()  # whoever writes the lines may be waiting for the answer
             count += 1
             empty += not row["text"].strip()
     if empty:
         invocation.reporter.note(
             f"{empty:,} of {count:,} texts are empty; they were given a label all the same"
         )
+    if (cut := truncation.note("texts")) is not None:
+        invocation.reporter.note(cut)
     seconds = time.monotonic() - began
     return {
         "output": None if config.output is None else str(config.output),
@@ -85,15 +92,36 @@ def _written(output: Path | None) -> Iterator[TextIO]:
         return
     partial = output.with_name(f".{output.name}.partial")
     try:
-        with open(partial, "w", encoding="utf-8", newline="") as file:
+        with _write_errors(output):
+            file = open(partial, "w", encoding="utf-8", newline="")  # noqa: SIM115  # closed below, either way
+        try:
             yield file
-        os.replace(partial, output)
+        except BaseException:
+            with contextlib.suppress(OSError):  # what went wrong first is what counts
+                file.close()
+            raise
+        with _write_errors(output):
+            file.close()
+            os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _write_errors(output: Path | None) -> Iterator[None]:
+    """Names the file that cannot be written.
+
+    Raises:
+        RunFailed: the system refuses, for want of room or of permission.
+    """
+    try:
+        yield
     except OSError as error:
+        if output is None:
+            raise  # a reader of standard output that has gone away is the command line's to judge
         raise RunFailed(
             f"cannot be written ({error.strerror})", str(output), "name another --output"
         ) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _writer(file: TextIO, classifier: Classifier, config: PredictConfig) -> WriteRow:

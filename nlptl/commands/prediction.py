@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from nlptl.training.precision import Precision, inference_precision, resolve_dev
 from nlptl.training.progress import Reporter
 
 ROWS_IN_MEMORY = 2048
+NO_LIMIT = 10**9  # tokenizers write a larger number where texts of any length are read
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,31 @@ class Classifier:
             reporter.finish()
 
     def stream(
-        self, rows: Iterable[Mapping[str, Any]]
+        self,
+        rows: Iterable[Mapping[str, Any] | None],
+        on_encoded: Callable[[EncodedRows], None] = lambda encoded: None,
     ) -> Iterator[tuple[Mapping[str, Any], NDArray[np.float32]]]:
-        """Each row with its probabilities, in order, holding a bounded number of rows."""
+        """Each row with its probabilities, in order, holding a bounded number of rows.
+
+        Args:
+            rows: None among them stands for a pause, before which all rows so far are to be answered.
+            on_encoded: told of each bufferful of rows what a length limit cut.
+        """
         buffer: list[Mapping[str, Any]] = []
         for row in rows:
-            buffer.append(row)
-            if len(buffer) == ROWS_IN_MEMORY:
-                yield from self._run(buffer)
+            if row is not None:
+                buffer.append(row)
+            if row is None or len(buffer) == ROWS_IN_MEMORY:
+                yield from self._run(buffer, on_encoded)
                 buffer = []
-        yield from self._run(buffer)
+        yield from self._run(buffer, on_encoded)
 
-    def _run(self, rows: list[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], NDArray[np.float32]]]:
+    def _run(
+        self, rows: list[Mapping[str, Any]], on_encoded: Callable[[EncodedRows], None]
+    ) -> Iterator[tuple[Mapping[str, Any], NDArray[np.float32]]]:
         if rows:
-            encoded = encode_rows(rows, self.tokenizer, self.max_length)
+            encoded = self.encode(rows)
+            on_encoded(encoded)
             yield from zip(
                 rows,
                 class_probabilities(self.model, encoded.encodings, self.precision, self.batch_size),
@@ -109,17 +121,18 @@ def load_classifier(name: str, config: RunConfig) -> Classifier:
         )
     tokenizer = found.load_tokenizer()
     device = resolve_device(config.device)
-    # Of a training command the batch size is that of training, where gradients take the room.
-    asked = None if isinstance(config, TrainingConfig) else config.batch_size
+    # Batch size and precision of a training command are those of its training; what it reports is measured exactly.
+    training = isinstance(config, TrainingConfig)
+    saved_limit = tokenizer.model_max_length
     model = AutoModelForSequenceClassification.from_pretrained(found.path).to(device).eval()
     return Classifier(
         model=model,
         tokenizer=tokenizer,
-        precision=inference_precision(config.precision, device),
+        precision=inference_precision("auto" if training else config.precision, device),
         label_names=[model.config.id2label[number] for number in range(model.config.num_labels)],
         multi_label=model.config.problem_type == "multi_label_classification",
-        max_length=config.max_length,
-        batch_size=asked or ROWS_A_BATCH,
+        max_length=config.max_length or (saved_limit if saved_limit < NO_LIMIT else None),
+        batch_size=(None if training else config.batch_size) or ROWS_A_BATCH,
     )
 
 

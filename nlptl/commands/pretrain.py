@@ -43,6 +43,7 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     check_training(config)
     if source is None:
         kind, vocab_size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
+        family.check_options(backward=config.backward, sampled_softmax=config.sampled_softmax or 0)
         family.check_new(given(config.size, "size"), kind, vocab_size, config.architecture)
         tokenizer = None
     else:
@@ -56,7 +57,7 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     run_folder.begin_or_go_on(folder, config, read, resume=invocation.resume)
     set_seed(config.seed)
     tokenizer = tokenizer or _new_tokenizer(config, family, text, folder, invocation)
-    corpora = tokenised(text, held_out, tokenizer, invocation)
+    corpora = tokenised(family, text, held_out, tokenizer, invocation)
     model = _model(config, family, source, tokenizer)
     invocation.reporter.note(
         f"{family.name} language model: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens in its "

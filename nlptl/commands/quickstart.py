@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from nlptl.evaluation.baseline import fit_tfidf
 from nlptl.evaluation.comparison import paired_comparison
 from nlptl.evaluation.metrics import classification_metrics
 
+OUTPUTS = run_folder.Outputs(("metrics.json",))  # and the classifier, which is a run of `finetune`
 FINETUNING = {"model": "ulmfit-mini", "data": "sample"}
 EXAMPLES = (
     "I was charged twice for the yearly plan in March, please give one of them back",
@@ -32,10 +34,13 @@ def quickstart(config: QuickstartConfig, invocation: Invocation) -> dict[str, An
     check_hardware(config)
     if invocation.dry_run:
         return {"command": "quickstart", **FINETUNING}
-    folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
+    force = invocation.force or _is_former_default(config)
+    folder = run_folder.check_output_folder(config.output, resume=False, force=force, outputs=OUTPUTS)
+    run_folder.check_output_folder(folder / "classifier", resume=False, force=force)
+    run_folder.open_run_folder(folder, resume=False, force=force, outputs=OUTPUTS)
     common = {"seed": config.seed, "device": config.device, "precision": config.precision, "offline": True}
     classifier = validated(FinetuneConfig, {**FINETUNING, **common, "output": folder / "classifier"})
-    trained = finetune(classifier, invocation)
+    trained = finetune(classifier, replace(invocation, force=force))
 
     task = load_task("sample", seed=config.seed, offline=True)
     assert task.test is not None
@@ -62,3 +67,9 @@ def quickstart(config: QuickstartConfig, invocation: Invocation) -> dict[str, An
     }
     run_folder.write_json(folder / "metrics.json", report)
     return report
+
+
+def _is_former_default(config: QuickstartConfig) -> bool:
+    """Whether the output is the default folder and a quickstart has been there, which needs no `--force` to repeat."""
+    said = "output" in config.model_fields_set
+    return not said and config.output is not None and run_folder.is_training_run(config.output / "classifier")

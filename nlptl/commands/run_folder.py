@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +20,43 @@ from nlptl.errors import ConfigError, DataError, RunFailed, UsageError
 
 # What a run may change when it goes on, because the result does not depend on it.
 FREE_TO_CHANGE = {"output", "device", "offline", "tracker", "checkpoint_minutes", "log_steps"}
-OURS = (
-    "config.yaml",
-    "model",
-    "metrics.json",
-    "log.jsonl",
-    "checkpoints",
-    "README.md",
-    "lm",
-    "backward-lm",
-    "tokenizer",
-    "data.json",
-    "runs",
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a command leaves in its output folder.
+
+    Attributes:
+        names: files and folders that `--force` removes.
+        of_training: the folder is a training run's, which has its config and its data's fingerprint from its
+            first moment, and which `--resume` goes on with.
+    """
+
+    names: tuple[str, ...]
+    of_training: bool = False
+
+
+# The metrics go first, because a run that has them is a finished one. config.yaml and data.json are not removed but
+# replaced: by them the folder is known for a run's, should this one be killed before it has its own.
+TRAINING = Outputs(
+    ("metrics.json", "model", "log.jsonl", "checkpoints", "README.md", "lm", "backward-lm", "tokenizer"),
+    of_training=True,
 )
 
 
-def open_run_folder(output: Path | None, *, resume: bool, force: bool) -> Path:
+def open_run_folder(output: Path | None, *, resume: bool, force: bool, outputs: Outputs = TRAINING) -> Path:
     """The folder to write to, made if need be.
 
-    `force` removes what a former run wrote and nothing else.
+    `force` removes what a former run of the same command wrote and nothing else.
 
     Raises:
-        UsageError: no folder is named, it is a file, or it holds something and neither `resume` nor `force` is given.
+        UsageError: as of `check_output_folder`.
     """
-    output = check_output_folder(output, resume=resume, force=force)
+    output = check_output_folder(output, resume=resume, force=force, outputs=outputs)
     try:
         output.mkdir(parents=True, exist_ok=True)
         if force and not resume:
-            for name in OURS:
+            for name in outputs.names:
                 path = output / name
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
@@ -57,20 +67,48 @@ def open_run_folder(output: Path | None, *, resume: bool, force: bool) -> Path:
     return output
 
 
-def check_output_folder(output: Path | None, *, resume: bool, force: bool) -> Path:
-    """What `open_run_folder` raises, found without making or removing anything."""
+def check_output_folder(
+    output: Path | None, *, resume: bool, force: bool, outputs: Outputs = TRAINING
+) -> Path:
+    """The output folder is one that the command may write to; nothing is made or removed.
+
+    Raises:
+        UsageError: no folder is named, it is a file, or cannot be written; or it holds something and neither `resume`
+            nor `force` is given; or `force` is, and what it holds is not this command's to replace.
+    """
     if output is None:
         raise UsageError("no output folder is named", "--output", "for example --output runs/first")
     try:
         _check_parents(output)
         if output.exists() and not output.is_dir():
             raise UsageError("a file where the output folder is due", str(output), "name another --output")
-        if output.exists() and any(output.iterdir()) and not (resume or force):
-            remedy = "go on with --resume, start afresh with --force, or name another --output"
-            raise UsageError("the output folder is not empty", str(output), remedy)
+        if output.exists() and any(output.iterdir()) and not resume:
+            _check_full(output, force, outputs)
     except OSError as error:
         raise _unwritable(output, error) from None
     return output
+
+
+def _check_full(output: Path, force: bool, outputs: Outputs) -> None:
+    if not force:
+        remedy = "start afresh with --force, or name another --output"
+        go_on = "go on with --resume, " if outputs.of_training else ""
+        raise UsageError("the output folder is not empty", str(output), go_on + remedy)
+    if outputs.of_training and not is_training_run(output):
+        cause = "the output folder is not empty and not a run's (a run has its config.yaml and data.json)"
+        raise UsageError(cause, str(output), "name another --output: --force replaces only what a run wrote")
+    if not outputs.of_training and is_training_run(output):
+        cause = "the output folder is that of a training run, whose results would be replaced"
+        raise UsageError(cause, str(output), "name another --output")
+
+
+def is_training_run(folder: Path) -> bool:
+    """Whether `begin_or_go_on` has been there; an interrupted run is one, too."""
+    try:
+        facts = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and set(facts) == {"fingerprint"} and (folder / "config.yaml").is_file()
 
 
 def check_output_file(output: Path, data: str, *, force: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pkgutil
 import sys
@@ -105,11 +106,26 @@ def _missing(config: RunConfig, needs: Sequence[str]) -> list[str]:
 
 
 def _on_one_gpu(config: RunConfig) -> RunConfig:
-    """`cuda:N` as the only GPU that this process sees, because the Trainer knows no other than the first."""
+    """`cuda:N` as the only GPU that this process sees, because the Trainer knows no other than the first.
+
+    N counts among the GPUs that CUDA_VISIBLE_DEVICES leaves visible, as it does everywhere in torch.
+
+    Raises:
+        UsageError: there are not so many of them.
+    """
     kind, _, number = config.device.partition(":")
     if kind != "cuda" or not number:
         return config
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", number)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        # CUDA reads the list up to its first entry that names no GPU; -1 is the usual one.
+        names = (name.strip() for name in visible.split(","))
+        gpus = list(itertools.takewhile(lambda name: name and not name.startswith("-"), names))
+        if int(number) >= len(gpus):
+            cause = f"CUDA_VISIBLE_DEVICES={visible} leaves {len(gpus)} GPUs to see, numbered from 0"
+            raise UsageError(cause, f"--device {config.device}", "name one of them, or use --device auto")
+        number = gpus[int(number)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = number
     return config.model_copy(update={"device": "cuda"})
 
 

@@ -24,6 +24,13 @@ class Columns:
     text_pair: str | None = None
     label: str | None = None
 
+    def present_in(self, names: Sequence[str]) -> Columns:
+        """Those of the named columns that are among `names`; the others are to be found out."""
+        text, text_pair, label = (
+            name if name in names else None for name in (self.text, self.text_pair, self.label)
+        )
+        return Columns(text, text_pair, label)
+
 
 UNNAMED = Columns()
 

@@ -1,4 +1,4 @@
-"""Raw text -> token ids in a memory-mapped file -> windows for truncated back-propagation through time."""
+"""Raw text -> token ids in a memory-mapped file, and the part of it that is held out."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ TEXTS_AT_A_TIME = 1024
 PARTIAL = ".partial-"
 CHARACTERS_AT_A_TIME = 4_000_000
 HELD_OUT_EVERY = 20
+HELD_OUT_CHARACTERS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ def tokenise_corpus(
         with open(partial / "ids.bin", "wb") as file:
             for batch in _batches(texts):
                 for ids in encode(batch):
+                    if ids and not isinstance(ids[0], int):
+                        raise TypeError(
+                            "a corpus holds one number a token: the family needs a corpus_encoder"
+                        )
                     np.asarray(ids, dtype=kind).tofile(file)
                     tokens += len(ids)
                 count += len(batch)
@@ -118,90 +123,31 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def split_held_out(texts: Iterable[str], held_out: bool) -> Iterator[str]:
-    """Every twentieth text (`held_out`) or all others; of fewer than twenty texts, the last tenth of each.
+@dataclass(frozen=True)
+class SplitTexts:
+    """The part of some texts that is held out, or the rest, to be read as often as need be."""
 
-    Raises nothing; the same texts are always split in the same way.
+    texts: Iterable[str]
+    held_out: bool
+
+    def __iter__(self) -> Iterator[str]:
+        return split_held_out(self.texts, self.held_out)
+
+
+def split_held_out(texts: Iterable[str], held_out: bool) -> Iterator[str]:
+    """Every twentieth text (`held_out`), up to two million characters, or all others; of fewer than twenty texts the
+    last tenth of each. The same texts are always split in the same way.
     """
     stream = iter(texts)
     first = list(itertools.islice(stream, HELD_OUT_EVERY))
     if len(first) < HELD_OUT_EVERY:
         for text in first:
-            border = len(text) - len(text) // 10
+            border = len(text) - min(len(text) // 10, HELD_OUT_CHARACTERS)
             yield text[border:] if held_out else text[:border]
         return
+    kept = 0
     for number, text in enumerate(itertools.chain(first, stream), start=1):
-        if (number % HELD_OUT_EVERY == 0) == held_out:
+        apart = number % HELD_OUT_EVERY == 0 and kept < HELD_OUT_CHARACTERS
+        kept += len(text) if apart else 0
+        if apart == held_out:
             yield text
-
-
-@dataclass(frozen=True)
-class Windows:
-    """A corpus as parallel streams of consecutive windows, for truncated BPTT.
-
-    Item `i` is window `i // rows` of stream `i % rows`, so that reading in order in batches of `rows` carries each
-    stream's state from one batch to the next, and a resumed run finds its place by counting. A backward language
-    model reads the streams from the end of the corpus; its items are in the order of the text all the same.
-
-    Attributes:
-        ids: (tokens,).
-        rows: streams, which is the batch size.
-        length: tokens of a window; a last, shorter window is left out unless `partial`.
-    """
-
-    ids: NDArray[np.unsignedinteger]
-    rows: int
-    length: int
-    backward: bool = False
-    partial: bool = False
-
-    @property
-    def stream_length(self) -> int:
-        """Targets of each stream."""
-        return (len(self.ids) - 1) // self.rows
-
-    @property
-    def windows(self) -> int:
-        """Windows of each stream."""
-        whole, rest = divmod(self.stream_length, self.length)
-        return whole + int(self.partial and rest > 0)
-
-    @property
-    def targets(self) -> int:
-        """Tokens predicted in one pass."""
-        return self.rows * (self.stream_length if self.partial else self.windows * self.length)
-
-    def __len__(self) -> int:
-        return self.windows * self.rows
-
-    def __getitem__(self, item: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Inputs and the token to predict at each of them, (length,) each."""
-        window, row = divmod(item, self.rows)
-        start = row * self.stream_length + window * self.length
-        stop = min(start + self.length, (row + 1) * self.stream_length)
-        if self.backward:
-            end = len(self.ids)
-            inputs, targets = self.ids[end - stop : end - start], self.ids[end - stop - 1 : end - start - 1]
-        else:
-            inputs, targets = self.ids[start:stop], self.ids[start + 1 : stop + 1]
-        return np.asarray(inputs, dtype=np.int64), np.asarray(targets, dtype=np.int64)
-
-
-def training_windows(corpus: TokenCorpus, rows: int, length: int, backward: bool) -> Windows:
-    """Windows of the training text; fewer rows, then shorter windows, where the text is small.
-
-    Raises:
-        DataError: fewer than two tokens.
-    """
-    tokens = len(corpus.ids)
-    if tokens < 2:
-        raise DataError("fewer than two tokens", "the language model's text", "give more text")
-    length = min(length, tokens - 1)
-    rows = max(1, min(rows, (tokens - 1) // length))
-    return Windows(corpus.ids, rows, length, backward)
-
-
-def validation_windows(corpus: TokenCorpus, rows: int, length: int, backward: bool, most: int) -> Windows:
-    """Windows over the first `most` tokens of held-out text, every one of them predicted."""
-    ids = corpus.ids[: most + 1]
-    return Windows(ids, max(1, min(rows, (len(ids) - 1) // (4 * length))), length, backward, partial=True)

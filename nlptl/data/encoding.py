@@ -12,6 +12,32 @@ from numpy.typing import NDArray
 ROWS_AT_A_TIME = 1000
 
 
+@dataclass
+class Truncation:
+    """What a length limit cost so far: of `rows` with `tokens`, `cut_rows` were cut by `cut_tokens` in all."""
+
+    rows: int = 0
+    tokens: int = 0
+    cut_rows: int = 0
+    cut_tokens: int = 0
+
+    def add(self, encoded: EncodedRows) -> None:
+        """Count further rows."""
+        self.rows += len(encoded.encodings)
+        self.tokens += encoded.tokens
+        self.cut_rows += encoded.truncated_rows
+        self.cut_tokens += encoded.truncated_tokens
+
+    def note(self, what: str) -> str | None:
+        """A sentence on it, or None where nothing was cut."""
+        if not self.cut_rows:
+            return None
+        return (
+            f"{self.cut_rows:,} of {self.rows:,} {what} were cut by --max-length, "
+            f"which lost {self.cut_tokens:,} tokens ({self.cut_tokens / self.tokens:.1%})"
+        )
+
+
 @dataclass(frozen=True)
 class EncodedRows:
     """Tokenised rows.
@@ -29,12 +55,8 @@ class EncodedRows:
 
     def note(self, what: str) -> str | None:
         """What a length limit cost, or None where nothing was cut."""
-        if not self.truncated_rows:
-            return None
-        share = self.truncated_tokens / self.tokens
-        return (
-            f"{self.truncated_rows:,} of {len(self.encodings):,} {what} were cut by --max-length, "
-            f"which lost {self.truncated_tokens:,} tokens ({share:.1%})"
+        return Truncation(len(self.encodings), self.tokens, self.truncated_rows, self.truncated_tokens).note(
+            what
         )
 
 

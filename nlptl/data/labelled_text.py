@@ -55,13 +55,16 @@ class ReadSplit:
 class LabelledRows:
     """Iterates over a split's rows as tables, in order and in constant memory.
 
+    Args:
+        if_present: columns are named for other data: a table without one is read as if it had not been named.
+
     Attributes (complete once it has been iterated over):
         notes, multi_label, named_labels: as in Source.
         found: the columns of the first table; None before.
     """
 
-    def __init__(self, split: Split, columns: Columns, labels: Labels) -> None:
-        self.split, self.columns, self.labels = split, columns, labels
+    def __init__(self, split: Split, columns: Columns, labels: Labels, if_present: bool = False) -> None:
+        self.split, self.columns, self.labels, self.if_present = split, columns, labels, if_present
         self.notes = list(split.notes)
         self.multi_label: bool | None = None
         self.named_labels: list[str] | None = None
@@ -70,7 +73,7 @@ class LabelledRows:
     def __iter__(self) -> Iterator[pa.Table]:
         row = 0
         for table in self.split.tables():
-            columns = self.columns
+            columns = self.columns.present_in(table.names) if self.if_present else self.columns
             if self.labels == "ignored" and columns.label not in table.names:
                 columns = replace(columns, label=None)
             found = find_columns(table, columns, need_label=self.labels == "required")
@@ -210,10 +213,13 @@ def read_splits(
     )
 
 
-def iterate_texts(source: str, columns: Columns = UNNAMED, *, offline: bool = False) -> Iterator[str]:
+def iterate_texts(
+    source: str, columns: Columns = UNNAMED, *, offline: bool = False, if_present: bool = False
+) -> Iterator[str]:
     """The texts of every split but test, one after the other (a pair's second text after its first).
 
-    Labels are not read and need not be there; empty texts are passed over. Constant memory.
+    Labels are not read and need not be there; empty texts are passed over. Constant memory. With `if_present`
+    the named columns are those of other data, and need not be there either.
 
     Raises:
         DataError: as `read_splits`; if only test is there, too.
@@ -223,7 +229,7 @@ def iterate_texts(source: str, columns: Columns = UNNAMED, *, offline: bool = Fa
     if not splits:
         raise DataError("there is only a test split", f"in {source}", "name the file itself to train on it")
     for split in splits.values():
-        for table in LabelledRows(split, columns, "ignored"):
+        for table in LabelledRows(split, columns, "ignored", if_present):
             for row in table.to_pylist():
                 for text in (row["text"], row.get("text_pair")):
                     if text and not text.isspace():

@@ -9,8 +9,12 @@ from pathlib import Path
 
 from nlptl.data.columns import UNNAMED, Columns
 from nlptl.data.datasets import TABULAR_SUFFIXES, iterate_texts
+from nlptl.data.sources import samples_folder
 from nlptl.data.streams import format_and_codec, open_text
 from nlptl.errors import DataError
+
+FINGERPRINT_BLOCK = 64 * 1024
+LARGEST_SHARE = 100  # of a sample a text that is read whole makes up at most one part in so many
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class LmText:
     Attributes:
         sources: paths of `.txt` files (a line is a text) and of data sets.
         columns: where a data set keeps its texts.
+        columns_if_present: the columns are those of the task's data; a source that has none of that name is read as
+            if none were named.
         at_hand: further texts, such as the training texts of the task.
         offline: never look for a data set on the Hub.
     """
@@ -28,13 +34,16 @@ class LmText:
     columns: Columns = UNNAMED
     at_hand: Sequence[str] = ()
     offline: bool = False
+    columns_if_present: bool = False
 
     def __iter__(self) -> Iterator[str]:
         for source in self.sources:
             if format_and_codec(Path(source))[0] == ".txt":
                 yield from _lines(Path(source))
             else:
-                yield from iterate_texts(source, self.columns, offline=self.offline)
+                yield from iterate_texts(
+                    source, self.columns, offline=self.offline, if_present=self.columns_if_present
+                )
         yield from self.at_hand
 
     def check(self) -> None:
@@ -48,35 +57,59 @@ class LmText:
             raise DataError("no text in it", f"in {', '.join(self.sources[:3])}", "give files that hold text")
 
     def sample(self, characters: int) -> Iterator[str]:
-        """Evenly spread texts that hold about so many characters; all texts where there are fewer."""
+        """Evenly spread texts that hold about so many characters; all texts where there are fewer.
+
+        Short texts are taken whole, one out of so many; of each that would fill a large part of the sample by itself,
+        the beginning is taken, as long as its share.
+        """
         total = sum(map(len, self))
-        share = min(1.0, characters / max(1, total))
-        for number, text in enumerate(self):
-            if int((number + 1) * share) > int(number * share) or share == 1.0:
-                yield text
+        if total <= characters:
+            yield from self
+            return
+        share, longest = characters / total, max(1, characters // LARGEST_SHARE)
+        short, due = 0, 0.0
+        for text in self:
+            if len(text) <= longest:
+                short += 1
+                if int(short * share) > int((short - 1) * share):
+                    yield text
+            else:
+                due += len(text) * share
+                if beginning := text[: int(due)]:
+                    yield beginning
+                due -= len(beginning)
 
     def fingerprint(self) -> str:
-        """Changes when a file changes its size or time, or a text at hand its letters."""
+        """Changes with the name, size, beginning, middle or end of a file, and with a text at hand.
+
+        A large file is not read whole; when it was written and where it lies do not count.
+        """
         digest = hashlib.sha256()
         for source in self.sources:
-            path = Path(source)
+            path = samples_folder() if source == "sample" else Path(source)
             inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+            digest.update(source.encode("utf-8", "surrogateescape") if not path.exists() else b"")
             for file in inside:
-                facts = file.stat() if file.exists() else None
-                said = (
-                    f"{file.absolute()} {facts.st_size if facts else 0} {facts.st_mtime_ns if facts else 0}"
-                )
-                digest.update(said.encode("utf-8", errors="surrogateescape") + b"\0")
+                if file.is_file():
+                    name = file.relative_to(path.parent).as_posix()
+                    digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + _content_mark(file))
         for text in self.at_hand:
             digest.update(text.encode("utf-8", errors="surrogatepass") + b"\0")
-        digest.update(repr(self.columns).encode())
+        digest.update(repr((self.columns, self.columns_if_present)).encode())
         return digest.hexdigest()[:24]
 
 
 def find_lm_text(
-    patterns: Sequence[str], columns: Columns = UNNAMED, at_hand: Sequence[str] = (), offline: bool = False
+    patterns: Sequence[str],
+    columns: Columns = UNNAMED,
+    at_hand: Sequence[str] = (),
+    offline: bool = False,
+    columns_if_present: bool = False,
 ) -> LmText:
     """Paths, folders (all their text files), globs and data-set names -> the text they hold.
+
+    Args:
+        columns_if_present: the columns are named for other data; as in `LmText`.
 
     Raises:
         DataError: a pattern names nothing, a source cannot be read, or there is no text in any of them.
@@ -99,7 +132,7 @@ def find_lm_text(
             if not matches:
                 raise DataError("no file matches", pattern, "check the pattern given as text")
             found += [str(match) for match in matches if match.is_file()]
-    text = LmText(tuple(found), columns, at_hand, offline)
+    text = LmText(tuple(found), columns, at_hand, offline, columns_if_present)
     text.check()
     return text
 
@@ -111,6 +144,20 @@ def _is_text(path: Path) -> bool:
 def _is_data_set(folder: Path) -> bool:
     """A folder with a train split is read as a data set, which leaves its test split out."""
     return any(path.name.split(".")[0] == "train" for path in folder.iterdir())
+
+
+def _content_mark(file: Path) -> bytes:
+    """A hash of a file's size and of a block at its beginning, middle and end; of a small file, of the whole."""
+    size = file.stat().st_size
+    digest = hashlib.sha256(str(size).encode() + b"\0")
+    with file.open("rb") as stream:
+        if size <= 3 * FINGERPRINT_BLOCK:
+            digest.update(stream.read())
+        else:
+            for start in (0, (size - FINGERPRINT_BLOCK) // 2, size - FINGERPRINT_BLOCK):
+                stream.seek(start)
+                digest.update(stream.read(FINGERPRINT_BLOCK))
+    return digest.digest()
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -6,8 +6,9 @@ makes families alike is small:
 - the **tokenizer** makes model inputs (`input_ids`, of characters where a family reads characters, and
   `attention_mask`), for texts of any length and for pairs;
 - every **model** has `layer_groups()`, bottom to top, and takes texts of any length;
-- a **language model** takes the batches of `window_collate` and returns `loss` (nats a token), and `state` where it
-  is recurrent;
+- a **corpus** is one number a token (`corpus_encoder`), cut into `windows`; a **language model** takes the batches
+  that `window_collate` makes of them and returns `loss` (nats a token), and `state` where it is recurrent. A family
+  that is trained in another way overrides `train_language_model`;
 - a **classifier** has `represent(input_ids, attention_mask)`, a text's vectors, and `classify(vectors)`, its logits,
   whose composition is `forward`: the first can be computed once and the second trained alone.
 """
@@ -16,23 +17,44 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from huggingface_hub.errors import StrictDataclassError
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from nlptl.config import nearest
 from nlptl.errors import ConfigError, ModelError
-from nlptl.training.language_modeling import WindowCollate, next_token_batch
+from nlptl.training.language_modeling import (
+    HeldOut,
+    LanguageModelJob,
+    WindowCollate,
+    WindowStreams,
+    language_model_figures,
+    next_token_batch,
+    train_language_model,
+)
 from nlptl.training.models import LayeredClassifier, LayeredModel
+from nlptl.training.trainers import TrainingResult
+from nlptl.training.windows import stream_windows
 
 # Keys of a model's config that follow from something else.
 SETTLED = frozenset(
     ("vocab_size", "pad_token_id", "bos_token_id", "direction", "bidirectional", "format_version")
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusEncoder:
+    """Texts -> one number a token, and how many different numbers there are."""
+
+    encode: Callable[[list[str]], list[list[int]]]
+    vocabulary: int
 
 
 class Family(ABC):
@@ -44,6 +66,8 @@ class Family(ABC):
     classifier_class: ClassVar[type[LayeredClassifier]]
     encoder_class: ClassVar[type[PreTrainedModel]]
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]]
+    reads_backward: ClassVar[bool] = False
+    samples_softmax: ClassVar[bool] = False
     imports: ClassVar[Sequence[str]] = ()
     """Systems whose checkpoints `convert` reads."""
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]]
@@ -108,9 +132,68 @@ class Family(ABC):
         changes = checked_architecture(self.config_class, architecture)
         return self.language_model_class.from_pretrained(folder, **changes)
 
-    def window_collate(self, config: PreTrainedConfig) -> WindowCollate:
-        """Windows of token ids -> a batch of the language model; next-token prediction unless a family overrides."""
+    def adopts(self, config: Mapping[str, Any]) -> bool:
+        """Whether a model folder with this `config.json` is of the family."""
+        return config.get("model_type") == self.config_class.model_type
+
+    def check_options(self, *, backward: bool, sampled_softmax: int) -> None:
+        """Options of `pretrain` that not every family has.
+
+        Raises:
+            ConfigError: one that means nothing here.
+        """
+        if backward and not self.reads_backward:
+            raise ConfigError(f"{self.name} has no models that read backward", "--backward", "leave it out")
+        if sampled_softmax and not self.samples_softmax:
+            cause = f"{self.name} is trained on the full softmax"
+            raise ConfigError(cause, "sampled_softmax", "set it to 0")
+
+    def corpus_encoder(self, tokenizer: PreTrainedTokenizerBase) -> CorpusEncoder:
+        """How the text of a language model becomes one number a token; by default the tokenizer's ids."""
+
+        def encode(texts: list[str]) -> list[list[int]]:
+            ids: list[list[int]] = tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]
+            return ids
+
+        return CorpusEncoder(encode, len(tokenizer))
+
+    def windows(
+        self, ids: NDArray[np.unsignedinteger], rows: int, length: int, config: PreTrainedConfig
+    ) -> WindowStreams:
+        """A corpus as windows, in the direction that the model reads."""
+        return stream_windows(ids, rows, length, getattr(config, "direction", "forward") == "backward")
+
+    def window_collate(
+        self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, training: bool
+    ) -> WindowCollate:
+        """Windows -> a batch of the language model: its inputs, and what it is to predict.
+
+        Args:
+            training: what is drawn at random here (noise to remove) must be the same each time for measuring.
+        """
         return next_token_batch
+
+    def train_language_model(self, job: LanguageModelJob) -> TrainingResult:
+        """Train, and leave the best model in the run's `model/`; by gradients unless a family knows another way."""
+        return train_language_model(job)
+
+    def language_model_figures(
+        self, model: LayeredModel, held_out: HeldOut, collate: WindowCollate, device: torch.device
+    ) -> dict[str, float]:
+        """How well a language model does on held-out text: `tokens`, and of `loss`, `perplexity` and
+        `bits_per_character` those that it has."""
+        return language_model_figures(model, held_out, collate, device)
+
+    def head_architecture(self, head: str) -> dict[str, Any]:
+        """Keys of the classifier's config that make it a fresh head of this kind on frozen vectors.
+
+        Raises:
+            ConfigError: the family has no such head.
+        """
+        kinds = {"logistic": "linear", "mlp": "blocks"}
+        if head not in kinds:
+            raise ConfigError(f"{self.name} has no head '{head}'", "--head", _of(kinds))
+        return {"head": kinds[head]}
 
     def prepare_new(self, model: LayeredModel, counts: Tensor) -> None:  # noqa: B027  # most families need none
         """Last touches on a new language model, given how often each token occurs."""

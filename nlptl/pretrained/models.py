@@ -120,7 +120,7 @@ def check_model_folder(path: Path) -> ModelFolder:
             "not a JSON file", str(path / "config.json"), "copy the model folder again"
         ) from None
     kind = config.get("model_type") if isinstance(config, dict) else None
-    family = next((f for f in FAMILIES.values() if f.config_class.model_type == kind), None)
+    family = None if kind is None else next((f for f in FAMILIES.values() if f.adopts(config)), None)
     if family is None:
         known = ", ".join(FAMILIES)
         raise ModelError(

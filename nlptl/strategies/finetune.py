@@ -19,6 +19,8 @@ from nlptl.training.progress import Reporter
 from nlptl.training.trainers import ClassifierTrainer, Evaluation, TrainingPlan, TrainingResult
 from nlptl.training.unfreezing import GradualUnfreezing, freeze_below
 
+LARGEST_LABEL_WEIGHT = 50.0  # a label that next to no text has must not drown the others
+
 
 def fine_tune(
     classifier: LayeredClassifier,
@@ -83,6 +85,16 @@ def validation_figures(
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> Tensor:
-    """Weights in inverse proportion to how often each class occurs, 1 on average over the examples."""
-    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+    """What the loss multiplies by so that rare classes count as much as others, (classes,).
+
+    Of class numbers (texts,): weights in inverse proportion to how often each class occurs, 1 on average over the
+    examples. Of zeros and ones (texts, classes): for each label the texts without it by those with it, within
+    `LARGEST_LABEL_WEIGHT` either way, by which the loss of the texts that have it is to be multiplied.
+    """
+    if labels.ndim == 2:
+        having = labels.sum(axis=0)
+        ratio = (len(labels) - having) / np.maximum(having, 1)
+        bounded = ratio.clip(1 / LARGEST_LABEL_WEIGHT, LARGEST_LABEL_WEIGHT)
+        return torch.tensor(bounded, dtype=torch.float32)
+    counts = np.bincount(labels, minlength=classes)
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)

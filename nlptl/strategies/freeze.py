@@ -112,6 +112,9 @@ def fit_mlp(
 ) -> dict[str, float]:
     """Train each head on its features by AdamW; rate and epoch are those with the least validation log loss.
 
+    Args:
+        class_weights: as `balanced_weights` gives them, or None.
+
     Returns:
         The rate chosen, by head.
     """
@@ -198,7 +201,7 @@ def _mlp_epochs(
         for rows in batches:
             scores = head(inputs[rows])
             if targets.dim() == 2:
-                loss = F.binary_cross_entropy_with_logits(scores, targets[rows].float(), weight=weights)
+                loss = F.binary_cross_entropy_with_logits(scores, targets[rows].float(), pos_weight=weights)
             else:
                 loss = F.cross_entropy(scores, targets[rows], weight=weights)
             optimizer.zero_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,44 +45,61 @@ class HeldOut:
     tokens: int
 
 
-def train_language_model(
-    model: LayeredModel,
-    windows: WindowStreams,
-    held_out: HeldOut,
-    plan: TrainingPlan,
-    *,
-    collate: WindowCollate,
-    save: Callable[[Path], None],
-    reporter: Reporter,
-    resume: bool,
-    counts: Tensor | None = None,
-    candidates: int = 0,
-) -> TrainingResult:
-    """Train on `windows`, keep the model that predicts `held_out` best in the run's `model/`.
+@dataclass(frozen=True)
+class LanguageModelJob:
+    """All that training a language model takes, in whatever way its family trains it.
 
-    Args:
-        counts: (vocabulary,), occurrences of each token in the training text; needed for `candidates`.
+    Attributes:
+        model: new, or one that goes on.
+        texts: the training text itself, which may be read again and again.
+        windows: the same as windows of token ids.
+        held_out: what the best model is chosen by.
+        plan: how weights move.
+        collate: windows -> a training batch; `measure`: windows -> a batch to measure with, always the same for
+            the same windows.
+        counts: (vocabulary,), occurrences of each token in the training text.
         candidates: train against so many sampled words; 0 for the full softmax.
+        save: writes a model folder into the path it is given.
+        resume: go on from the last checkpoint.
+    """
+
+    model: LayeredModel
+    texts: Iterable[str]
+    windows: WindowStreams
+    held_out: HeldOut
+    plan: TrainingPlan
+    collate: WindowCollate
+    measure: WindowCollate
+    counts: Tensor
+    candidates: int
+    save: Callable[[Path], None]
+    reporter: Reporter
+    resume: bool
+
+
+def train_language_model(job: LanguageModelJob) -> TrainingResult:
+    """Train by gradients on windows of text; the model that predicts the held-out text best is in the run's `model/`.
 
     Raises:
         Interrupted, RunFailed: as `RunTrainer.run`.
     """
+    device = job.plan.device
 
     def evaluate() -> Evaluation:
-        figures = language_model_figures(model, held_out, collate, plan.device)
+        figures = language_model_figures(job.model, job.held_out, job.measure, device)
         return Evaluation(figures, score=(-figures["loss"],))
 
-    sampler = CandidateSampler(counts, candidates) if candidates and counts is not None else None
+    sampler = CandidateSampler(job.counts, job.candidates) if job.candidates else None
     trainer = LanguageModelTrainer(
-        model,
-        plan,
-        _loader(windows, collate),
+        job.model,
+        job.plan,
+        _loader(job.windows, job.collate),
         evaluate=evaluate,
-        save=save,
-        reporter=reporter,
-        draw_candidates=None if sampler is None else lambda: sampler.draw(plan.device),
+        save=job.save,
+        reporter=job.reporter,
+        draw_candidates=None if sampler is None else lambda: sampler.draw(device),
     )
-    return trainer.run(resume)
+    return trainer.run(job.resume)
 
 
 @torch.inference_mode()
@@ -91,8 +108,8 @@ def language_model_figures(
 ) -> dict[str, float]:
     """Loss (nats a token over the full softmax), perplexity, bits per character, and the tokens measured.
 
-    Bits per character is the loss times tokens over characters of the text: it compares models whose tokenizers
-    cut the same text differently.
+    Bits per character is the loss times tokens over characters of the raw text: it compares models whose tokenizers
+    cut the same text differently. A tokenizer that folds case or leaves words out has less to predict.
     """
     model.eval().to(device)
     recurrent = "state" in inspect.signature(model.forward).parameters

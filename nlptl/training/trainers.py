@@ -53,7 +53,7 @@ class TrainingPlan:
     Attributes:
         stage: its name for people.
         output: the run's folder: `checkpoints/`, `model/` and `log.jsonl` are written in it.
-        max_steps: stop after so many steps; None for `epochs` whole epochs.
+        max_steps: stop after so many steps where `epochs` takes more; None for whole epochs.
         early_stopping: stop after so many evaluations without a better one; 0 for never.
     """
 
@@ -140,7 +140,8 @@ class RunTrainer(Trainer):
         self.run_state = RunState()
         self.stop: StopRequest = StopRequest()
         self.recurrent_state: Any = None
-        super().__init__(model=model, args=_arguments(plan), callbacks=[*callbacks, _Housekeeping(self)])
+        arguments = _arguments(plan, steps_an_epoch=len(batches))
+        super().__init__(model=model, args=arguments, callbacks=[*callbacks, _Housekeeping(self)])
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
 
@@ -233,11 +234,7 @@ class RunTrainer(Trainer):
         if "loss" not in logs and "train_loss" in logs:
             return  # the Trainer's own summary at the end, which the result holds
         if not math.isfinite(logs.get("loss", 0.0)):
-            raise RunFailed(
-                f"the loss is {logs['loss']}",
-                f"step {self.state.global_step} of the {self.plan.stage}, rate {self._rates()[-1]:.2g}",
-                "lower --learning-rate and go on from the last checkpoint with --resume",
-            )
+            raise self._diverged(f"the loss is {logs['loss']}")
         groups = self.layered.layer_groups()
         line = {"step": self.state.global_step, "epoch": round(float(self.state.epoch or 0), 4)}
         line |= {key: value for key, value in logs.items() if key != "learning_rate"}
@@ -261,6 +258,14 @@ class RunTrainer(Trainer):
         rates = {group["level"]: group["lr"] for group in self.create_optimizer().param_groups}
         return [rates[level] for level in sorted(rates)]
 
+    def _diverged(self, cause: str) -> RunFailed:
+        kept = last_checkpoint(self.plan.output / "checkpoints")
+        return RunFailed(
+            cause,
+            f"step {self.state.global_step} of the {self.plan.stage}, rate {self._rates()[-1]:.2g}",
+            f"start afresh with a lower --learning-rate and --force; the last good checkpoint is {kept or 'none'}",
+        )
+
     def _seconds(self) -> float:
         return self.run_state.seconds + time.monotonic() - self.began
 
@@ -272,6 +277,8 @@ class RunTrainer(Trainer):
             return True
         self.layered.eval()
         evaluation = self.evaluate_model()
+        if not all(map(math.isfinite, evaluation.score)):
+            raise self._diverged(f"the validation figures are {evaluation.figures}")
         state = self.run_state
         state.history.append(
             {"step": self.state.global_step, "tokens_seen": state.tokens, **evaluation.figures}
@@ -297,6 +304,8 @@ class RunTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """All that resuming needs, in a folder that appears whole; only the last one is kept."""
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.layered.parameters()):
+            raise self._diverged("weights are no longer finite")
         folder = self.plan.output / "checkpoints" / f"{PREFIX}{self.state.global_step}"
         with written_whole(folder) as partial:
             self.layered.save_pretrained(partial)
@@ -443,11 +452,12 @@ def _out_of_memory(stage: str) -> RunFailed:
     return RunFailed("out of memory", f"the {stage}", "lower --batch-size or --bptt, or use --precision bf16")
 
 
-def _arguments(plan: TrainingPlan) -> TrainingArguments:
+def _arguments(plan: TrainingPlan, steps_an_epoch: int) -> TrainingArguments:
+    steps = plan.epochs * steps_an_epoch
     arguments = TrainingArguments(
         output_dir=str(plan.output / "checkpoints"),
         num_train_epochs=plan.epochs,
-        max_steps=-1 if plan.max_steps is None else plan.max_steps,
+        max_steps=steps if plan.max_steps is None else min(plan.max_steps, steps),
         max_grad_norm=plan.gradient_clip,
         fp16=plan.precision == "fp16",
         use_cpu=plan.device.type == "cpu",

@@ -85,6 +85,7 @@ def test_an_output_folder_holds_figures_predictions_and_a_page(
     again = command(*words)
     assert again.returncode == 2
     assert "not empty" in again.stderr
+    assert "--resume" not in again.stderr
 
 
 def test_force_replaces_a_report_and_leaves_other_files_alone(

@@ -79,6 +79,8 @@ def test_features_are_computed_once_for_a_model_and_a_text(
     assert not passes
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == weights
     assert first["validation"] == second["validation"]
+    finetune("--strategy", "freeze", "--head", "mlp", "--force")
+    assert not passes, "another head is fitted on the same features"
     finetune("--strategy", "freeze", "--force", model=tiny_language_model(seed=1))
     assert passes, "another model has other features"
 

@@ -166,4 +166,5 @@ def test_a_dry_run_and_a_folder_in_use_change_nothing(command: Command, tmp_path
     refused = command(*line)
     assert refused.returncode == 2
     assert "not empty" in refused.stderr
+    assert "--resume" not in refused.stderr
     assert [path.name for path in output.iterdir()] == ["mine.txt"]

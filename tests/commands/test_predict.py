@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import PIPE, CompletedProcess, Popen
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import nlptl
-from nlptl.commands import prediction
+from nlptl.commands import predict, prediction
 from nlptl.commands.prediction import Classifier, load_classifier
 from nlptl.config import PredictConfig
 
@@ -94,6 +96,29 @@ def test_nothing_on_standard_input_is_no_row(command: Command, classifier_folder
     assert (outcome.returncode, outcome.stdout) == (0, "")
 
 
+def test_an_answer_comes_before_the_next_line_is_asked_for(
+    classifier_folder: Path, by_transformers: np.ndarray
+) -> None:
+    words = ["predict", "-", "--model", str(classifier_folder), "--device", "cpu", "--precision", "fp32"]
+    with Popen([sys.executable, "-m", "nlptl", *words], stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text, expected in zip(TEXTS[:3], by_transformers, strict=False):
+            process.stdin.write(text + "\n")
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
+            assert answer["probability"] == pytest.approx(float(expected.max()), abs=1e-6)
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_what_a_length_limit_cuts_is_said_once(command: Command, classifier_folder: Path) -> None:
+    words = ("predict", "-", "--model", classifier_folder, "--max-length", 4)
+    outcome = command(*words, stdin=b"the film is great and long\n" * 3 + b"dull\n")
+    assert len(lines(outcome)) == 4
+    assert outcome.stderr.count("3 of 4 texts were cut by --max-length") == 1
+
+
 def test_a_line_that_is_no_utf_8_is_named(command: Command, classifier_folder: Path) -> None:
     outcome = command("predict", "-", "--model", classifier_folder, stdin=b"fine\nfine too\nbad \xe9\n")
     assert outcome.returncode == 2
@@ -163,6 +188,34 @@ def test_an_output_file_appears_whole_or_not_at_all(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_of_reading_is_not_taken_for_one_of_writing(
+    command: Command, classifier_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Iterator[dict[str, str]]:
+        yield {"text": "fine"}
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(predict, "stdin_rows_as_they_come", broken)
+    words = ("predict", "-", "--model", classifier_folder, "--output", tmp_path / "rows.jsonl")
+    outcome = command(*words)
+    assert outcome.returncode == 1
+    assert "cannot be written" not in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_an_error_that_names_the_output(
+    command: Command, classifier_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".rows.jsonl.partial").symlink_to("/dev/full")
+    words = ("predict", "-", "--model", classifier_folder, "--output", tmp_path / "rows.jsonl")
+    outcome = command(*words, stdin=b"a film\n")
+    assert outcome.returncode == 1
+    assert "cannot be written" in outcome.stderr
+    assert "rows.jsonl" in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_language_model_is_refused(command: Command, language_model_folder: Path) -> None:
     outcome = command("predict", "-", "--model", language_model_folder, stdin=b"text\n")
     assert outcome.returncode == 2
@@ -191,6 +244,21 @@ def test_rows_are_read_no_further_ahead_than_the_buffer(
         row, _ = next(stream)
         assert row["text"] == f"film number {given}"
         assert taken - given < 8
+
+
+def test_a_pause_answers_all_rows_so_far(classifier: Classifier) -> None:
+    answered: list[str] = []
+
+    def rows() -> Iterator[dict[str, str] | None]:
+        yield {"text": "one"}
+        yield {"text": "two"}
+        yield None
+        assert answered == ["one", "two"]
+        yield {"text": "three"}
+
+    for row, _ in classifier.stream(rows()):
+        answered.append(str(row["text"]))
+    assert answered == ["one", "two", "three"]
 
 
 def test_several_labels_are_those_at_least_as_likely_as_not(classifier: Classifier) -> None:

@@ -24,6 +24,13 @@ def small(monkeypatch: pytest.MonkeyPatch, language_model_folder: Path) -> None:
     monkeypatch.setattr("nlptl.evaluation.baseline.INVERSE_REGULARISATION", (10.0,))
 
 
+def begun(folder: Path) -> None:
+    """What a quickstart that was cut short leaves."""
+    (folder / "classifier" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (folder / "classifier" / "config.yaml").write_text("model: ulmfit-mini\n", encoding="utf-8")
+    (folder / "classifier" / "data.json").write_text('{"fingerprint": "0123"}', encoding="utf-8")
+
+
 def test_it_starts_from_a_language_model_that_ships() -> None:
     found = find_model(quickstart.FINETUNING["model"], offline=True)
     assert found.is_language_model
@@ -33,7 +40,7 @@ def test_it_starts_from_a_language_model_that_ships() -> None:
 @pytest.mark.usefixtures("small")
 def test_it_trains_measures_beside_the_baseline_and_predicts(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "first"
-    (folder / "classifier" / "model").mkdir(parents=True)  # of a run that was cut short
+    begun(folder)
     (folder / "notes.txt").touch()
     outcome = command("quickstart", "--json", "-o", folder, "--force")
     assert outcome.returncode == 0, outcome.stderr
@@ -66,3 +73,32 @@ def test_a_dry_run_and_a_folder_in_use_change_nothing(command: Command, tmp_path
     assert refused.returncode == 2
     assert "not empty" in refused.stderr
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
+    assert "--resume" not in refused.stderr
+
+
+@pytest.mark.usefixtures("small")
+def test_typed_again_it_starts_afresh_in_its_own_folder(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun(tmp_path / "nlptl-quickstart")
+    named = command("quickstart", "-o", "nlptl-quickstart")
+    assert (named.returncode, "not empty" in named.stderr) == (2, True)
+    outcome = command("quickstart", "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    folder = tmp_path / "nlptl-quickstart"
+    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == json.loads(outcome.stdout)
+    assert not (folder / "classifier" / "checkpoints" / "checkpoint-1").exists()
+
+
+def test_a_folder_of_its_default_name_that_another_made_is_left_alone(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "nlptl-quickstart" / "classifier" / "model"
+    mine.mkdir(parents=True)
+    (mine / "mine").touch()
+    for words in ((), ("--force",)):
+        outcome = command("quickstart", *words)
+        assert outcome.returncode == 2
+        assert [path.name for path in mine.iterdir()] == ["mine"]

@@ -8,17 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nlptl.data import corpora
 from nlptl.data.corpora import (
     TokenCorpus,
-    Windows,
     split_held_out,
     tokenise_corpus,
-    training_windows,
-    validation_windows,
 )
 from nlptl.errors import DataError
 
@@ -145,62 +140,3 @@ def test_splitting_never_lists_the_texts() -> None:
 
 
 # --- windows
-
-
-@settings(deadline=None, max_examples=200)
-@given(
-    tokens=st.integers(2, 120),
-    rows=st.integers(1, 5),
-    length=st.integers(1, 9),
-    backward=st.booleans(),
-    partial=st.booleans(),
-)
-def test_windows_of_a_stream_follow_each_other(
-    tokens: int, rows: int, length: int, backward: bool, partial: bool
-) -> None:
-    windows = Windows(corpus(tokens).ids, rows, length, backward, partial)
-    items = [windows[item] for item in range(len(windows))]
-    step = -1 if backward else 1
-    targets = 0
-    for row in range(rows):
-        stream = items[row::rows]
-        # In reading order: a backward model starts at the right end of what it gets.
-        inputs = np.concatenate([x[::step] for x, _ in stream]) if stream else np.zeros(0, dtype=int)
-        expected = np.concatenate([y[::step] for _, y in stream]) if stream else np.zeros(0, dtype=int)
-        assert (np.diff(inputs) == step).all()
-        assert (expected == inputs + step).all()
-        targets += len(expected)
-        if len(inputs):
-            first = row * windows.stream_length
-            assert inputs[0] == (tokens - 1 - first if backward else first)
-    assert targets == windows.targets
-    if partial:
-        assert windows.targets == rows * ((tokens - 1) // rows)
-    else:
-        assert all(len(x) == length for x, _ in items)
-    assert all(x.dtype == y.dtype == np.int64 for x, y in items)
-
-
-def test_item_i_is_the_next_window_of_stream_i_modulo_rows() -> None:
-    forward = Windows(np.arange(13), rows=2, length=3)
-    assert [forward[item][0].tolist() for item in range(4)] == [[0, 1, 2], [6, 7, 8], [3, 4, 5], [9, 10, 11]]
-    backward = Windows(np.arange(13), rows=2, length=3, backward=True)
-    inputs, targets = backward[0]
-    assert (inputs.tolist(), targets.tolist()) == ([10, 11, 12], [9, 10, 11]), "in the order of the text"
-
-
-def test_small_texts_get_fewer_rows_then_shorter_windows() -> None:
-    assert len(training_windows(corpus(1000), 8, 16, False)) >= 8
-    assert (
-        training_windows(corpus(50), 8, 16, False).rows,
-        training_windows(corpus(50), 8, 16, False).length,
-    ) == (3, 16)
-    tiny = training_windows(corpus(5), 8, 16, False)
-    assert (tiny.rows, tiny.length, len(tiny)) == (1, 4, 1)
-    with pytest.raises(DataError, match="fewer than two tokens"):
-        training_windows(corpus(1), 8, 16, False)
-
-
-def test_measuring_predicts_every_token_up_to_a_bound() -> None:
-    assert validation_windows(corpus(30), rows=8, length=16, backward=False, most=10_000).targets == 29
-    assert validation_windows(corpus(5000), rows=8, length=16, backward=False, most=800).targets == 800

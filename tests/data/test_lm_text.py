@@ -71,14 +71,57 @@ def test_a_sample_is_spread_evenly_over_the_text() -> None:
     assert list(text.sample(10_000)) == list(text)
 
 
+@pytest.mark.parametrize("lengths", [[10**6], [400_000, 10**6, 30], [5] * 1000 + [200_000] + [7] * 3000])
+def test_a_sample_of_long_texts_holds_as_much_as_was_asked_for(lengths: list[int]) -> None:
+    text = LmText((), at_hand=["x" * length for length in lengths])
+    sampled = sum(map(len, text.sample(10_000)))
+    assert sampled == pytest.approx(10_000, rel=0.02)
+
+
+def test_a_source_without_the_column_of_the_task_is_read_as_if_none_were_named(tmp_path: Path) -> None:
+    (tmp_path / "task.csv").write_text("body,text\nof the task,no\n", encoding="utf-8")
+    (tmp_path / "other.jsonl").write_text(
+        json.dumps({"text": "unlabelled", "id": 1}) + "\n", encoding="utf-8"
+    )
+    files, columns = [str(tmp_path / name) for name in ("task.csv", "other.jsonl")], Columns(text="body")
+    assert list(find_lm_text(files, columns, columns_if_present=True)) == ["of the task", "unlabelled"]
+    with pytest.raises(DataError, match="no column named 'body'"):
+        list(find_lm_text(files, columns))
+
+
 def test_the_fingerprint_changes_with_the_text_and_only_with_it(folder: Path) -> None:
     def fingerprint(*at_hand: str) -> str:
         return find_lm_text([str(folder / "b.txt")], at_hand=at_hand).fingerprint()
 
     before = fingerprint()
-    assert fingerprint() == before
     assert len({before, fingerprint("a"), fingerprint("b"), fingerprint("a", "b"), fingerprint("ab")}) == 5
     os.utime(folder / "b.txt", ns=(1, 1))
-    touched = fingerprint()
-    (folder / "b.txt").write_text("one line\n", encoding="utf-8")
-    assert len({before, touched, fingerprint()}) == 3
+    assert fingerprint() == before
+    (folder / "moved").mkdir()
+    (folder / "b.txt").rename(folder / "moved" / "b.txt")
+    assert find_lm_text([str(folder / "moved" / "b.txt")]).fingerprint() == before
+    (folder / "b.txt").write_text("one line\n\n  two limes  \n", encoding="utf-8")
+    assert fingerprint() != before, "as many letters, and one of them another"
+
+
+@pytest.mark.parametrize("place", [0, 500_000, 999_998])
+def test_the_fingerprint_of_a_large_file_sees_its_beginning_middle_and_end(
+    place: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "large.txt"
+    content = bytearray(b"x" * 999_999 + b"\n")
+    marks = []
+    for letter in b"xy":
+        content[place] = letter
+        file.write_bytes(content)
+        marks.append(LmText((str(file),)).fingerprint())
+    assert marks[0] != marks[1]
+
+
+def test_the_fingerprint_of_the_packaged_set_is_of_its_content(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = LmText(("sample",)).fingerprint()
+    assert LmText(("sample",)).fingerprint() == packaged
+    monkeypatch.setattr("nlptl.data.lm_text.samples_folder", lambda: folder)
+    assert LmText(("sample",)).fingerprint() != packaged

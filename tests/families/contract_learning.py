@@ -22,11 +22,11 @@ from nlptl.config import (
     validated,
     with_recipe,
 )
-from nlptl.data.corpora import TokenCorpus, validation_windows
 from nlptl.families.base import Family
 from nlptl.training.language_modeling import HeldOut, language_model_figures
 from nlptl.training.param_groups import param_groups
 from nlptl.training.unfreezing import freeze_below
+from nlptl.training.windows import stream_windows
 from tests.families.contract_parts import FamilyParts
 
 LONG_DOCUMENT = 3000
@@ -99,7 +99,9 @@ class LearningContract(FamilyParts):
         torch.manual_seed(0)
         fresh = self.new_language_model(tokenizer)
         window = torch.from_numpy(self.stream(tokenizer)[: 4 * 25]).view(4, 25)
-        batch = self.family.window_collate(fresh.config)([(w[:-1].numpy(), w[1:].numpy()) for w in window])
+        batch = self.family.window_collate(fresh.config, tokenizer, training=True)(
+            [(w[:-1].numpy(), w[1:].numpy()) for w in window]
+        )
         for model, inputs in ((fresh, batch), (classifier, self.labelled(tokenizer))):
             freeze_below(model.layer_groups(), len(model.layer_groups()))
             optimizer = torch.optim.AdamW(param_groups(model.layer_groups(), 3e-2, 1.0, weight_decay=0.0))
@@ -139,7 +141,7 @@ class LearningContract(FamilyParts):
         if type(self.family).window_collate is not Family.window_collate:
             pytest.skip("this family does not predict the next token")
         ids = self.stream(tokenizer)[:203]
-        windows = validation_windows(TokenCorpus(ids, 1, 900), rows=4, length=11, backward=False, most=10_000)
+        windows = stream_windows(ids, rows=4, length=11, backward=False)
         assert windows.rows > 1
         recurrent = "state" in inspect.signature(language_model.forward).parameters
         length = windows.stream_length if recurrent else windows.length
@@ -155,7 +157,7 @@ class LearningContract(FamilyParts):
         found = language_model_figures(
             language_model,
             HeldOut(windows, characters=900, tokens=len(ids)),
-            self.family.window_collate(language_model.config),
+            self.family.window_collate(language_model.config, tokenizer, training=False),
             torch.device("cpu"),
         )
         assert found["tokens"] == windows.targets

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -149,8 +150,28 @@ def test_balanced_weights_are_in_inverse_proportion_to_the_classes() -> None:
     np.testing.assert_allclose(balanced_weights(labels, 3).numpy(), expected, rtol=1e-6)
     assert balanced_weights(labels, 3).numpy()[labels].mean() == pytest.approx(1)
     assert torch.isfinite(balanced_weights(labels, 4)).all(), "a class without a row"
-    several = np.array([[1, 0], [1, 1], [1, 0], [1, 0]])
-    assert balanced_weights(several, 2).tolist() == [0.5, 2.0]
+
+
+def test_of_several_labels_the_texts_with_one_weigh_as_much_as_those_without() -> None:
+    several = np.zeros((200, 4), dtype=np.int64)
+    several[:50, 0], several[:1, 1], several[:, 2] = 1, 1, 1
+    assert balanced_weights(several, 4).tolist() == pytest.approx([3.0, 50.0, 1 / 50, 50.0])
+    truth = torch.from_numpy(several[:, :1]).float()
+    loss = F.binary_cross_entropy_with_logits(
+        torch.zeros(200, 1), truth, pos_weight=balanced_weights(several, 4)[:1], reduction="none"
+    )
+    assert float(loss[:50].sum()) == pytest.approx(float(loss[50:].sum()))
+
+
+def test_class_weights_of_several_labels_weigh_the_texts_that_have_them() -> None:
+    model = build(problem_type="multi_label_classification").eval()
+    inputs = {"input_ids": torch.tensor([[3, 4], [5, 6]])}
+    labels = torch.tensor([[1, 0], [0, 0]])
+    weights = torch.tensor([3.0, 0.5])
+    with torch.inference_mode():
+        outputs = model(**inputs, labels=labels, class_weights=weights)
+    expected = F.binary_cross_entropy_with_logits(outputs.logits, labels.float(), pos_weight=weights)
+    torch.testing.assert_close(outputs.loss, expected)
 
 
 def test_an_example_has_a_class_number_or_a_row_of_zeros_and_ones() -> None:

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from nlptl.families.ulmfit.classification import UlmfitForSequenceClassification
 from nlptl.families.ulmfit.configuration import UlmfitConfig
 from nlptl.strategies.examples import Examples
+from nlptl.strategies.finetune import balanced_weights
 from nlptl.strategies.freeze import document_features, fit_logistic, fit_mlp
 from nlptl.training.progress import Reporter
 
@@ -219,3 +220,20 @@ def test_the_mlp_of_several_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     fit_mlp(model, (x, several), (x_validation, validation_several), class_weights=None, seed=0)
     assert ((by_model(model, x_validation) >= 0.5) == (validation_several > 0)).mean() > 0.75
+
+
+def test_the_mlp_with_weights_finds_a_rare_label_more_often() -> None:
+    train, validation = (([np.zeros((60, 12), dtype=np.float32)], several_labels()) for _ in range(2))
+    found = []
+    for weights in (None, balanced_weights(several_labels(), 2)):
+        model = build(2, head="blocks", problem_type="multi_label_classification")
+        fit_mlp(model, train, validation, class_weights=weights, seed=0)
+        found.append(by_model(model, train[0])[0, 0])
+    assert found[1] > found[0] + 0.1
+
+
+def several_labels() -> NDArray[np.int64]:
+    """Sixty texts of which a tenth has the first label and a half the second."""
+    labels = np.zeros((60, 2), dtype=np.int64)
+    labels[:6, 0], labels[::2, 1] = 1, 1
+    return labels

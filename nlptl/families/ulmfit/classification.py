@@ -107,7 +107,8 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         Args:
             input_ids, attention_mask: (batch, time), padded on the right.
             labels: (batch,) class numbers, or (batch, classes) of zeros and ones for a multi-label problem.
-            class_weights: (classes,), how much an example of each class counts in the loss.
+            class_weights: (classes,), how much an example of each class counts in the loss; of a multi-label problem,
+                how much more those texts count that have the label than those that do not.
         """
         scores, penalties = [], []
         for encoder, head in self.directions():
@@ -137,7 +138,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
 
     def _loss(self, scores: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
         if self.config.problem_type == "multi_label_classification":
-            return F.binary_cross_entropy_with_logits(scores, labels.float(), weight=class_weights)
+            return F.binary_cross_entropy_with_logits(scores, labels.float(), pos_weight=class_weights)
         return F.cross_entropy(scores, labels, weight=class_weights)
 
     def _read_document(
@@ -155,7 +156,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             input_ids = reverse_valid(input_ids, lengths)
         lengths, order = lengths.sort(descending=True, stable=True)
         input_ids = input_ids[order]
-        reach = [int(length) for length in lengths]
+        reach = lengths.tolist()
         pooled_tokens = sum(min(length, config.max_pooled_tokens) for length in reach)
         recompute = (
             self.training and torch.is_grad_enabled() and self._kept_tokens(reach) > config.max_kept_tokens

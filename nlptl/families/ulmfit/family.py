@@ -73,6 +73,8 @@ class UlmfitFamily(Family):
     """AWD-LSTM language models, tuned on the task's text, with a classifier that unfreezes gradually."""
 
     name = "ulmfit"
+    reads_backward = True
+    samples_softmax = True
     imports = ("fastai",)
     config_class = UlmfitConfig
     encoder_class = UlmfitModel
