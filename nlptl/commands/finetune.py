@@ -13,17 +13,21 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.checks import check_training
-from nlptl.commands.classifier_stage import train_end_to_end, train_on_frozen_features
+from nlptl.commands.classifier_stage import (
+    classifier_architecture,
+    train_end_to_end,
+    train_on_frozen_features,
+)
 from nlptl.commands.forecast import finetuning_forecast
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_choice import chosen_language_models
 from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
 from nlptl.commands.model_card import classifier_card
-from nlptl.commands.prediction import load_classifier, measured
+from nlptl.commands.prediction import Classifier, load_classifier, measured
+from nlptl.commands.tuning_text import tuning_text
 from nlptl.config import FinetuneConfig, with_recipe
 from nlptl.data.datasets import Columns, Task, encode_labels, load_task
-from nlptl.data.encoding import EncodedRows, encode_rows
-from nlptl.data.lm_text import LmText, find_lm_text
+from nlptl.data.encoding import encode_rows
 from nlptl.errors import ConfigError, UsageError
 from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder
@@ -67,7 +71,9 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     )
 
     set_seed(config.seed)
-    classifier = family.build_classifier(language_models, _architecture(config, family), _label_config(task))
+    classifier = family.build_classifier(
+        language_models, classifier_architecture(config, family), _label_config(task)
+    )
     invocation.reporter.note(
         f"{family.name} classifier: {classifier.num_parameters():,} parameters, {len(train):,} training and "
         f"{len(validation):,} validation texts, {len(task.label_names)} classes"
@@ -77,7 +83,9 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
 
     final = load_classifier(str(folder / "model"), config)
     parts = {"validation": task.validation, "test": task.test}
-    figures = {name: _measured(final, rows, task, invocation) for name, rows in parts.items()}
+    figures = {
+        name: _measured(final, rows, task, f"{name} texts", notes, invocation) for name, rows in parts.items()
+    }
     report = {
         "output": str(folder),
         "model": str(folder / "model"),
@@ -99,7 +107,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
 
 def _data_fingerprint(task: Task, config: FinetuneConfig) -> str:
     """Of every text and label that the run learns from or chooses by."""
-    digest = hashlib.sha256(_lm_text(config).fingerprint().encode())
+    digest = hashlib.sha256(tuning_text(config).fingerprint().encode())
     for rows in (task.train, task.validation):
         for row in rows:
             digest.update(
@@ -115,10 +123,10 @@ def _check(config: FinetuneConfig, sources: Sequence[ModelFolder]) -> None:
         NlptlError: of the hardware, the tracker, the text to tune on, or a key of an architecture.
     """
     check_training(config)
-    _lm_text(config)
+    tuning_text(config)
     for source in sources:
         source.load_tokenizer()
-        source.check_changes(_architecture(config, source.family))
+        source.check_changes(classifier_architecture(config, source.family))
         if config.lm_tuning:
             source.check_changes(config.lm.architecture)
 
@@ -150,14 +158,6 @@ def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:
     return config.model_copy(update={"lm": with_recipe(config.lm, family.recipes["tune"])})
 
 
-def _architecture(config: FinetuneConfig, family: Family) -> dict[str, Any]:
-    """Keys of the model's config for this strategy: a frozen body gets the head asked for."""
-    if config.strategy == "fine-tune":
-        weight = {} if config.lm_weight is None else {"lm_weight": config.lm_weight}
-        return {**config.architecture, **weight}
-    return {**config.architecture, **family.head_architecture(config.head)}
-
-
 def _label_config(task: Task) -> dict[str, Any]:
     several = "multi_label_classification" if task.multi_label else "single_label_classification"
     return {
@@ -165,13 +165,6 @@ def _label_config(task: Task) -> dict[str, Any]:
         "label2id": {name: number for number, name in enumerate(task.label_names)},
         "problem_type": several,
     }
-
-
-def _lm_text(config: FinetuneConfig, at_hand: Sequence[str] = ()) -> LmText:
-    """The unlabelled text that the user names, and what is at hand."""
-    return find_lm_text(
-        config.lm_text, Columns(text=config.text_column), at_hand=at_hand, offline=config.offline
-    )
 
 
 def _tuned(
@@ -190,8 +183,7 @@ def _tuned(
     if run_folder.is_finished(place):
         return place / "model"
     place.mkdir(exist_ok=True)
-    texts = [text for row in task.train for text in (row["text"], row.get("text_pair")) if text]
-    text = _lm_text(config, at_hand=texts)
+    text = tuning_text(config, task.train)
     tokenizer = source.load_tokenizer()
     set_seed(config.seed)
     model = family.load_language_model(source.path, config.lm.architecture)
@@ -225,9 +217,15 @@ def _examples(
     return Examples(list(encoded.encodings), np.asarray(labelled["label_id"]))
 
 
-def _measured(final: Any, rows: Dataset | None, task: Task, invocation: Invocation) -> dict[str, Any] | None:
+def _measured(
+    final: Classifier, rows: Dataset | None, task: Task, what: str, notes: list[str], invocation: Invocation
+) -> dict[str, Any] | None:
     if rows is None:
         return None
     labelled, _ = encode_labels(rows, task.label_names)
-    encoded: EncodedRows = final.encode(labelled)
+    encoded = final.encode(labelled)
+    note = encoded.note(what)
+    if note is not None and note not in notes:
+        notes.append(note)
+        invocation.reporter.note(note)
     return measured(final, labelled, encoded, invocation.reporter)[0]
