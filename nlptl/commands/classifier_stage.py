@@ -31,6 +31,37 @@ NOT_OF_THE_BODY = ("head", "problem_type", "_name_or_path")
 
 
 @dataclass(frozen=True)
+class ClassifierStage:
+    """All that the stage takes, by either strategy.
+
+    Attributes:
+        language_models: folders that the classifier's body comes from.
+        folder: the run's; the classifier is in its `model/` afterwards.
+    """
+
+    classifier: LayeredClassifier
+    tokenizer: PreTrainedTokenizerBase
+    train: Examples
+    validation: Examples
+    config: FinetuneConfig
+    language_models: list[Path]
+    folder: Path
+    invocation: Invocation
+
+    def save(self, path: Path) -> None:
+        """Write the classifier with its tokenizer."""
+        self.classifier.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+
+    def class_weights(self, device: torch.device) -> Tensor | None:
+        """Weights of the classes in the loss, where they are asked for."""
+        if self.config.class_weight == "none":
+            return None
+        classes = int(self.classifier.config.num_labels or 0)
+        return balanced_weights(self.train.labels.astype(np.int64), classes).to(device)
+
+
+@dataclass(frozen=True)
 class Work:
     """How much the classifier's stage did, for the report."""
 
@@ -49,75 +80,51 @@ def classifier_architecture(config: FinetuneConfig, family: Family) -> dict[str,
     return {**config.architecture, **family.head_architecture(config.head)}
 
 
-def train_end_to_end(
-    classifier: LayeredClassifier,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Examples,
-    validation: Examples,
-    config: FinetuneConfig,
-    language_models: list[Path],
-    folder: Path,
-    invocation: Invocation,
-) -> Work:
+def train_end_to_end(stage: ClassifierStage) -> Work:
     """Fine-tune: the whole model learns; the best epoch is in `folder / "model"`."""
-    plan = training_plan("classifier", folder, config, config)
-
-    def save(path: Path) -> None:
-        classifier.save_pretrained(path)
-        tokenizer.save_pretrained(path)
-
+    config, invocation = stage.config, stage.invocation
+    plan = training_plan("classifier", stage.folder, config, config)
     result = fine_tune(
-        classifier,
-        train,
-        validation,
+        stage.classifier,
+        stage.train,
+        stage.validation,
         plan,
         batch_size=given(config.batch_size, "batch_size"),
         gradual_unfreezing=bool(config.gradual_unfreezing),
-        class_weights=_class_weights(config, train, classifier, plan.device),
-        save=save,
+        class_weights=stage.class_weights(plan.device),
+        save=stage.save,
         reporter=invocation.reporter,
         resume=invocation.resume,
     )
-    return Work(
-        result.epochs, result.seconds, result.epochs * len(train), result.tokens, result.peak_memory_mb
-    )
+    examples = result.epochs * len(stage.train)
+    return Work(result.epochs, result.seconds, examples, result.tokens, result.peak_memory_mb)
 
 
-def train_on_frozen_features(
-    classifier: LayeredClassifier,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Examples,
-    validation: Examples,
-    config: FinetuneConfig,
-    language_models: list[Path],
-    folder: Path,
-    invocation: Invocation,
-) -> Work:
+def train_on_frozen_features(stage: ClassifierStage) -> Work:
     """Freeze: features by the language models, computed once and kept in the cache, and a new head on them."""
     began = time.monotonic()
+    classifier, config, reporter = stage.classifier, stage.config, stage.invocation.reporter
     device = resolve_device(config.device)
     torch.nn.Module.to(classifier, device)  # transformers wraps `to`, and the annotation is lost
     precision = inference_precision(config.precision, device)
     parts = []
-    for examples in (train, validation):
-        name = _features_name(language_models, classifier, examples, precision)
+    for examples in (stage.train, stage.validation):
+        name = _features_name(stage.language_models, classifier, examples, precision)
         cached = cache_folder("features") / f"{name}.npz"
-        features = document_features(classifier, examples, precision, cached, invocation.reporter)
+        features = document_features(classifier, examples, precision, cached, reporter)
         parts.append((features, examples.labels.astype(np.int64)))
     if config.head == "logistic":
-        chosen = fit_logistic(
-            classifier, parts[0], parts[1], balanced=config.class_weight == "balanced", seed=config.seed
-        )
+        balanced = config.class_weight == "balanced"
+        chosen = fit_logistic(classifier, parts[0], parts[1], balanced=balanced, seed=config.seed)
     else:
-        weights = _class_weights(config, train, classifier, device)
+        weights = stage.class_weights(device)
         chosen = fit_mlp(classifier, parts[0], parts[1], class_weights=weights, seed=config.seed)
     said = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in chosen.items())
-    invocation.reporter.note(f"chosen on the validation texts: {said}")
-    with written_whole(folder / "model") as path:
-        classifier.save_pretrained(path)
-        tokenizer.save_pretrained(path)
-    tokens = sum(train.lengths)
-    return Work(1.0, time.monotonic() - began, len(train), tokens, peak_memory_mb(device))
+    reporter.note(f"chosen on the validation texts: {said}")
+    with written_whole(stage.folder / "model") as path:
+        stage.save(path)
+    tokens = sum(stage.train.lengths)
+    return Work(1.0, time.monotonic() - began, len(stage.train), tokens, peak_memory_mb(device))
 
 
 def _features_name(
@@ -137,11 +144,3 @@ def _features_name(
     for encoding in examples.encodings:
         digest.update(np.ascontiguousarray(encoding["input_ids"]).tobytes() + b"|")
     return digest.hexdigest()[:32]
-
-
-def _class_weights(
-    config: FinetuneConfig, train: Examples, classifier: LayeredClassifier, device: torch.device
-) -> Tensor | None:
-    if config.class_weight == "none":
-        return None
-    return balanced_weights(train.labels.astype(np.int64), int(classifier.config.num_labels or 0)).to(device)

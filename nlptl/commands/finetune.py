@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.checks import check_training
 from nlptl.commands.classifier_stage import (
+    ClassifierStage,
     classifier_architecture,
     train_end_to_end,
     train_on_frozen_features,
@@ -78,8 +79,10 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         f"{family.name} classifier: {classifier.num_parameters():,} parameters, {len(train):,} training and "
         f"{len(validation):,} validation texts, {len(task.label_names)} classes"
     )
-    strategy = train_end_to_end if config.strategy == "fine-tune" else train_on_frozen_features
-    work = strategy(classifier, tokenizer, train, validation, config, language_models, folder, invocation)
+    stage = ClassifierStage(
+        classifier, tokenizer, train, validation, config, language_models, folder, invocation
+    )
+    work = train_end_to_end(stage) if config.strategy == "fine-tune" else train_on_frozen_features(stage)
 
     final = load_classifier(str(folder / "model"), config)
     parts = {"validation": task.validation, "test": task.test}

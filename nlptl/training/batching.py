@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 Encoding = Mapping[str, Any]
-Collate = Callable[[Sequence[Encoding]], dict[str, Tensor]]
 BATCHES_SORTED_TOGETHER = 50
 
 
