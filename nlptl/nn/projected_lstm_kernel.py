@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from nlptl.nn.autocast import product_dtype
 
-BLOCK_ELEMENTS = 2**26  # of gates computed ahead where nothing is kept: 256 MiB in fp32
+BLOCK_ELEMENTS = 2**23
 
 State = tuple[Tensor, Tensor]
 
@@ -47,16 +47,17 @@ class Matrices(NamedTuple):
         return Matrices(*(weight.to(dtype) for weight in self))
 
 
-def _tanh_(x: Tensor) -> Tensor:
-    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+def _tanh(x: Tensor) -> Tensor:
+    return x.mul(2).sigmoid_().mul_(2).sub_(1)
 
 
-def _step(gates: Tensor, before: Tensor, c: Tensor, tanh_c: Tensor, cell_clip: float) -> None:
-    """One step's element-wise part. Sums of products become gates in place; `c` and `tanh_c` are written.
+def _step(gates: Tensor, before: Tensor, c: Tensor, cell_clip: float) -> Tensor:
+    """One step's element-wise part up to the hyperbolic tangent of the cell, which is returned.
 
     Args:
-        gates: (D, rows, 4 cell), in: before the non-linearities, out: after them.
+        gates: (D, rows, 4 cell), the sums on entry, the gates on exit.
         before: (D, rows, cell), the cells one step ago; may be `c` itself.
+        c: (D, rows, cell), written.
     """
     size = c.shape[2]
     candidate = gates[..., 3 * size :]
@@ -65,7 +66,7 @@ def _step(gates: Tensor, before: Tensor, c: Tensor, tanh_c: Tensor, cell_clip: f
     candidate.mul_(2).sub_(1)
     torch.mul(before, gates[..., size : 2 * size], out=c)
     c.addcmul_(gates[..., :size], candidate).clamp_(-cell_clip, cell_clip)
-    _tanh_(tanh_c.copy_(c))
+    return _tanh(c)
 
 
 def run_without_gradient(
@@ -86,7 +87,7 @@ def run_without_gradient(
         x = x.to(dtype)
         directions, size = c.shape[0], c.shape[2]
         outputs = c.new_empty(directions, x.shape[1], h.shape[2])
-        gates, tanh_c = c.new_empty(directions, c.shape[1], 4 * size), torch.empty_like(c)
+        gates = c.new_empty(directions, c.shape[1], 4 * size)
         ahead, start, end = (
             x[:, :0],
             0,
@@ -100,10 +101,9 @@ def run_without_gradient(
                 ahead = torch.baddbmm(w.bias[:, None], x[:, start:end], w.input)
             part = ahead[:, start - first : start - first + rows]
             part.baddbmm_(h[:, :rows].to(dtype), w.hidden)
-            now, now_c, now_tanh = gates[:, :rows].copy_(part), c[:, :rows], tanh_c[:, :rows]
-            _step(now, now_c, now_c, now_tanh, clips.cell)
-            now_tanh.mul_(now[..., 2 * size : 3 * size])
-            projected = torch.bmm(now_tanh.to(dtype), w.projection)
+            now, now_c = gates[:, :rows].copy_(part), c[:, :rows]
+            gated = _step(now, now_c, now_c, clips.cell).mul_(now[..., 2 * size : 3 * size])
+            projected = torch.bmm(gated.to(dtype), w.projection)
             out = outputs[:, start : start + rows].copy_(projected)
             h[:, :rows] = out.clamp_(-clips.projection, clips.projection)
             start += rows
@@ -152,29 +152,29 @@ class _ProjectedLstm(torch.autograd.Function):
         clips: Clips,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        w = Matrices(weight_input, weight_hidden, bias, weight_projection).to(dtype)
-        directions, tokens, size = c.shape[0], x.shape[1], c.shape[2]
-        x = x.to(dtype)
-        sums = torch.baddbmm(w.bias[:, None], x, w.input)
-        # In one type the gates overwrite the sums that they are made from.
-        gates = sums if dtype == c.dtype else c.new_empty(sums.shape)
-        cells, tanh_cells = (c.new_empty(directions, tokens, size) for _ in range(2))
-        read = x.new_empty(directions, tokens, h.shape[2])  # the recurrent state that each token meets
-        gated = x.new_empty(directions, tokens, size)  # what is projected
+        # What a token meets, its own vector and the recurrent state side by side, takes part in one product.
+        weight = torch.cat([weight_input, weight_hidden], dim=1).to(dtype)
+        projection, offset = weight_projection.to(dtype), bias.to(dtype)[:, None]
+        directions, tokens, width = x.shape
+        size = c.shape[2]
+        read = x.new_empty(directions, tokens, weight.shape[1], dtype=dtype)
+        read[..., :width] = x
+        gated = read.new_empty(directions, tokens, size)  # what is projected
         outputs = c.new_empty(directions, tokens, h.shape[2])
+        cells = c.new_empty(directions, tokens, size)
+        gates = []
         start, before_h, before_c = 0, h, c
         for rows in counts:
             now = slice(start, start + rows)
-            part, gate, tanh_c = sums[:, now], gates[:, now], tanh_cells[:, now]
-            part.baddbmm_(read[:, now].copy_(before_h[:, :rows]), w.hidden)
-            if gates is not sums:
-                gate.copy_(part)
-            _step(gate, before_c[:, :rows], cells[:, now], tanh_c, clips.cell)
+            read[:, now, width:] = before_h[:, :rows]
+            gate = torch.baddbmm(offset, read[:, now], weight).to(c.dtype)
+            tanh_c = _step(gate, before_c[:, :rows], cells[:, now], clips.cell)
             torch.mul(tanh_c, gate[..., 2 * size : 3 * size], out=gated[:, now])
-            outputs[:, now] = torch.bmm(gated[:, now], w.projection)
+            outputs[:, now] = torch.bmm(gated[:, now], projection)
             before_h, before_c = outputs[:, now].clamp_(-clips.projection, clips.projection), cells[:, now]
+            gates.append(gate)
             start += rows
-        ctx.save_for_backward(x, *w[:2], w.projection, c, gates, cells, tanh_cells, read, gated, outputs)
+        ctx.save_for_backward(weight, projection, c, read, gated, cells, outputs, *gates)
         ctx.counts, ctx.clips = counts, clips
         ctx.mark_non_differentiable(cells)
         return outputs, cells
@@ -182,73 +182,63 @@ class _ProjectedLstm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_outputs: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        x, w_input, w_hidden, w_projection, c, gates, cells, tanh_cells, read, gated, outputs = (
-            ctx.saved_tensors
-        )
+        weight, projection, c, read, gated, cells, outputs, *gates = ctx.saved_tensors
         counts, clips = ctx.counts, ctx.clips
-        with torch.autocast(x.device.type, enabled=False):
-            grad_sums, grad_projected = _loop_backward(
-                grad_outputs, w_hidden, w_projection, c, gates, cells, tanh_cells, outputs, counts, clips
+        hidden, size = outputs.shape[2], c.shape[2]
+        width = read.shape[2] - hidden
+        aten = torch.ops.aten
+        with torch.autocast(c.device.type, enabled=False):
+            back, back_projection = weight.transpose(1, 2), projection.transpose(1, 2)
+            grad_sums = read.new_empty(read.shape[0], read.shape[1], 4 * size)
+            grad_projected = read.new_empty(outputs.shape)
+            grad_read = torch.empty_like(read)
+            grad_bias = c.new_zeros(c.shape[0], 4 * size)
+            grad_h = outputs.new_zeros(c.shape[0], c.shape[1], hidden)
+            grad_c, scratch, scratch_gates = (
+                c.new_zeros(c.shape),
+                torch.empty_like(c),
+                c.new_empty(*c.shape[:2], 4 * size),
             )
-            transposed = grad_sums.transpose(1, 2)
-            wanted = ctx.needs_input_grad
-            grad_x = torch.bmm(grad_sums, w_input.transpose(1, 2)) if wanted[0] else None
-            grad_input = torch.bmm(transposed, x).transpose(1, 2) if wanted[1] else None
-            grad_hidden = torch.bmm(transposed, read).transpose(1, 2) if wanted[2] else None
-            grad_bias = grad_sums.sum(dim=1, dtype=c.dtype) if wanted[3] else None
-            grad_projection = torch.bmm(gated.transpose(1, 2), grad_projected) if wanted[4] else None
-        return grad_x, grad_input, grad_hidden, grad_bias, grad_projection, *(None,) * 5
-
-
-def _loop_backward(
-    grad_outputs: Tensor,
-    w_hidden: Tensor,
-    w_projection: Tensor,
-    c: Tensor,
-    gates: Tensor,
-    cells: Tensor,
-    tanh_cells: Tensor,
-    outputs: Tensor,
-    counts: list[int],
-    clips: Clips,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the sums that make the gates, (D, tokens, 4 cell), and of the projections before their clip."""
-    aten = torch.ops.aten
-    size = c.shape[2]
-    grad_sums = w_hidden.new_empty(gates.shape)
-    grad_projected = w_hidden.new_empty(outputs.shape)
-    back_hidden, back_projection = w_hidden.transpose(1, 2), w_projection.transpose(1, 2)
-    grad_h = outputs.new_zeros(outputs.shape[0], counts[0] if counts else 0, outputs.shape[2])
-    grad_c, scratch = c.new_zeros(c.shape), torch.empty_like(c)
-    wide = c.new_empty(*c.shape[:2], 4 * size)
-    start = gates.shape[1]
-    for step in range(len(counts) - 1, -1, -1):
-        rows = counts[step]
-        start -= rows
-        now = slice(start, start + rows)
-        earlier = c if step == 0 else cells[:, start - counts[step - 1] : start]
-        gate, tanh_c, d_c, temp, d_gate = (
-            gates[:, now],
-            tanh_cells[:, now],
-            grad_c[:, :rows],
-            scratch[:, :rows],
-            wide[:, :rows],
+            start = outputs.shape[1]
+            for step in range(len(counts) - 1, -1, -1):
+                rows = counts[step]
+                start -= rows
+                now = slice(start, start + rows)
+                earlier = c if step == 0 else cells[:, start - counts[step - 1] : start]
+                gate = gates[step]
+                d_c, temp, d_gate = grad_c[:, :rows], scratch[:, :rows], scratch_gates[:, :rows]
+                tanh_c = _tanh(cells[:, now])
+                i, f, o, g = (gate[..., k * size : (k + 1) * size] for k in range(4))
+                d_i, d_f, d_o, d_g = (d_gate[..., k * size : (k + 1) * size] for k in range(4))
+                d_h = grad_h[:, :rows].add_(grad_outputs[:, now])
+                d_p = grad_projected[:, now].copy_(
+                    aten.hardtanh_backward(d_h, outputs[:, now], -clips.projection, clips.projection)
+                )
+                temp.copy_(torch.bmm(d_p, back_projection))
+                torch.mul(temp, tanh_c, out=d_o)
+                temp.mul_(o)
+                d_c.add_(aten.tanh_backward.grad_input(temp, tanh_c, grad_input=temp))
+                aten.hardtanh_backward.grad_input(d_c, cells[:, now], -clips.cell, clips.cell, grad_input=d_c)
+                torch.mul(d_c, g, out=d_i)
+                torch.mul(d_c, earlier[:, :rows], out=d_f)
+                torch.mul(d_c, i, out=temp)
+                three = slice(0, 3 * size)
+                aten.sigmoid_backward.grad_input(
+                    d_gate[..., three], gate[..., three], grad_input=d_gate[..., three]
+                )
+                aten.tanh_backward.grad_input(temp, g, grad_input=d_g)
+                d_c.mul_(f)
+                grad_bias += d_gate.sum(dim=1)
+                d_sums = grad_sums[:, now].copy_(d_gate)
+                torch.bmm(d_sums, back, out=grad_read[:, now])
+                grad_h[:, :rows] = grad_read[:, now, width:]
+            grad_weight = torch.bmm(read.transpose(1, 2), grad_sums)
+            grad_projection = torch.bmm(gated.transpose(1, 2), grad_projected)
+        return (
+            grad_read[..., :width].to(c.dtype),
+            grad_weight[:, :width].to(c.dtype),
+            grad_weight[:, width:].to(c.dtype),
+            grad_bias,
+            grad_projection.to(c.dtype),
+            *(None,) * 5,
         )
-        i, f, o, g = (gate[..., k * size : (k + 1) * size] for k in range(4))
-        d_h = grad_h[:, :rows].add_(grad_outputs[:, now])
-        d_p = aten.hardtanh_backward(d_h, outputs[:, now], -clips.projection, clips.projection)
-        d_gated = temp.copy_(torch.bmm(grad_projected[:, now].copy_(d_p), back_projection))
-        torch.mul(d_gated, tanh_c, out=d_gate[..., 2 * size : 3 * size])
-        temp.mul_(o)
-        d_c.add_(aten.tanh_backward.grad_input(temp, tanh_c, grad_input=temp))
-        aten.hardtanh_backward.grad_input(d_c, cells[:, now], -clips.cell, clips.cell, grad_input=d_c)
-        torch.mul(d_c, g, out=d_gate[..., :size])
-        torch.mul(d_c, earlier[:, :rows], out=d_gate[..., size : 2 * size])
-        torch.mul(d_c, i, out=temp)
-        three = slice(0, 3 * size)
-        aten.sigmoid_backward.grad_input(d_gate[..., three], gate[..., three], grad_input=d_gate[..., three])
-        aten.tanh_backward.grad_input(temp, g, grad_input=d_gate[..., 3 * size :])
-        d_c.mul_(f)
-        sums = grad_sums[:, now].copy_(d_gate)
-        grad_h[:, :rows] = torch.bmm(sums, back_hidden)
-    return grad_sums, grad_projected
