@@ -1,0 +1,64 @@
+"""The config of a table of word vectors and of the classifier built on it."""
+
+# No postponed annotations here: `strict` checks types, not strings.
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<sep>")  # the first rows of every table
+PAD, UNK, SEP = range(3)
+
+
+@strict
+class WordVectorsConfig(PreTrainedConfig):
+    """Everything that a model of word vectors is constructed from.
+
+    The first three rows of the table are those of `SPECIAL_TOKENS`; the vectors of padding and of the mark between a
+    pair of texts are zeros.
+
+    Attributes:
+        vocab_size: rows, special tokens included.
+        embedding_size: width of a vector.
+        vector_dropout: of the classifier: on the values of each token's vector.
+        max_trained_tokens: the last so many tokens of a text move their vectors when a classifier is trained; those
+            before them are pooled all the same. This bounds memory for documents of any length.
+        head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top, as in ULMFiT.
+    """
+
+    model_type = "nlptl-wordvectors"
+
+    vocab_size: int = 100_000
+    embedding_size: int = 300
+    pad_token_id: int | None = PAD
+    vector_dropout: float | int = 0.0
+    max_trained_tokens: int = 2048
+    head: Literal["blocks", "linear", "bilstm-attention"] = "blocks"
+    head_hidden_sizes: list[int] | tuple[int, ...] = (50,)
+    head_dropouts: list[float | int] | tuple[float | int, ...] = (0.4, 0.1)
+    head_bias: bool = False
+    pooling: Literal["mean", "max", "last", "concat"] = "concat"
+    tie_word_embeddings: bool = False
+    format_version: int = 1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if min(self.embedding_size, self.max_trained_tokens, *self.head_hidden_sizes) < 1:
+            raise ValueError("embedding_size, max_trained_tokens and head_hidden_sizes must be positive")
+        if self.vocab_size <= len(SPECIAL_TOKENS):
+            raise ValueError(f"vocab_size must be more than the {len(SPECIAL_TOKENS)} special tokens")
+        if not all(0 <= rate < 1 for rate in (self.vector_dropout, *self.head_dropouts)):
+            raise ValueError("a dropout is a probability from 0 to below 1")
+        if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
+            raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
+        if self.head == "bilstm-attention" and len(self.head_hidden_sizes) != 1:
+            raise ValueError("head_hidden_sizes of a bilstm-attention head is one number")
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Layers above the embedding: none."""
+        return 0
+
+    def pooled_width(self) -> int:
+        """Width of a text's vector."""
+        return self.embedding_size * (3 if self.pooling == "concat" else 1)

@@ -1,0 +1,219 @@
+"""Text -> words -> rows of a table of word vectors, and how the list of words is learned."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from transformers import BatchEncoding, PreTrainedTokenizer
+from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
+
+from nlptl.errors import DataError, ModelError
+from nlptl.families.words import split_words
+from nlptl.families.wordvectors.configuration import PAD, SEP, SPECIAL_TOKENS, UNK
+
+VOCABULARY_FILE = "vocab.json"
+MIN_FREQUENCY = 3  # of a word that is given a vector
+
+
+class WordVectorsTokenizer(PreTrainedTokenizer):
+    """Words as `split_words` cuts them, looked up in a list; a pair of texts becomes `A <sep> B`.
+
+    A word that the list lacks is looked up in lower case, and then is `<unk>`. The special tokens come from the
+    tokenizer alone: a text that spells one out gets `<unk>`. There are no markers of begin and end, so that an empty
+    text has no tokens. `special_tokens_mask` marks `<sep>` and padding. Nothing is truncated unless asked for.
+
+    With `is_split_into_words=True` each given word is one token.
+
+    Args:
+        vocab: the words, row by row, `SPECIAL_TOKENS` first. A word in several rows has the id of the first.
+        vocab_file: a JSON list of the same, if `vocab` is not given.
+        lowercase: fold letters before anything is looked up.
+
+    Raises:
+        ModelError: there is no vocabulary, or it is not a list of words that begins with the special tokens.
+    """
+
+    vocab_files_names = {"vocab_file": VOCABULARY_FILE}
+    model_input_names = ["input_ids", "attention_mask"]
+
+    def __init__(
+        self,
+        vocab: list[str] | None = None,
+        vocab_file: str | os.PathLike[str] | None = None,
+        lowercase: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self._words = _read_words(vocab_file) if vocab is None else _checked(vocab, "in vocab")
+        self.lowercase = lowercase
+        rows = range(len(self._words) - 1, len(SPECIAL_TOKENS) - 1, -1)
+        self._ids = dict(zip(reversed(self._words[len(SPECIAL_TOKENS) :]), rows, strict=True))
+        for row, word in enumerate(SPECIAL_TOKENS):
+            self._ids.pop(word, None)
+            kwargs[("pad_token", "unk_token", "sep_token")[row]] = word
+        kwargs["token_type_ids_pattern"] = "all_zeros"
+        super().__init__(lowercase=lowercase, **kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the table, special tokens and rows that repeat a word included."""
+        return len(self._words)
+
+    def get_vocab(self) -> dict[str, int]:
+        return {**self._ids, **{word: row for row, word in enumerate(SPECIAL_TOKENS)}}
+
+    def _update_total_vocab_size(self) -> None:
+        self.total_vocab_size = len(self._words)  # counted without building the whole dictionary
+
+    def text_ids(self, text: str) -> list[int]:
+        """The ids of the words of `text`."""
+        return self._look_up(split_words(text, lowercase=self.lowercase))
+
+    def tokenize(self, text: str, **kwargs: Any) -> list[str]:  # type: ignore[override]
+        # Overridden whole: transformers would first cut the special tokens that a text spells out from it.
+        return [self._words[row] for row in self.text_ids(text)]
+
+    def _look_up(self, words: Iterable[str]) -> list[int]:
+        known = self._ids
+        return [known[word] if word in known else known.get(word.lower(), UNK) for word in words]
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return SPECIAL_TOKENS.index(token) if token in SPECIAL_TOKENS else self._ids.get(token, UNK)
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return self._words[index] if 0 <= index < len(self._words) else SPECIAL_TOKENS[UNK]
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        return list(token_ids_0) if token_ids_1 is None else [*token_ids_0, SEP, *token_ids_1]
+
+    def get_special_tokens_mask(
+        self,
+        token_ids_0: list[int],
+        token_ids_1: list[int] | None = None,
+        already_has_special_tokens: bool = False,
+    ) -> list[int]:
+        if already_has_special_tokens:
+            return [int(row in (PAD, SEP)) for row in token_ids_0]
+        if token_ids_1 is None:
+            return [0] * len(token_ids_0)
+        return [*[0] * len(token_ids_0), 1, *[0] * len(token_ids_1)]
+
+    def _item_ids(self, item: object, split: bool) -> list[int]:
+        if split and isinstance(item, (list, tuple)) and all(isinstance(word, str) for word in item):
+            return self._look_up([word.lower() for word in item] if self.lowercase else item)
+        if isinstance(item, str) and not split:
+            return self.text_ids(item)
+        kind = "list of words" if split else "string"
+        raise ValueError(f"a text to tokenize is a {kind}, not {type(item).__name__} ({str(item)[:40]!r})")
+
+    def _encode_plus(  # type: ignore[override]
+        self,
+        text: Any,
+        text_pair: Any = None,
+        padding_strategy: PaddingStrategy = PaddingStrategy.DO_NOT_PAD,
+        truncation_strategy: TruncationStrategy = TruncationStrategy.DO_NOT_TRUNCATE,
+        max_length: int | None = None,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: Any = None,
+        return_attention_mask: bool | None = None,
+        **kwargs: Any,
+    ) -> BatchEncoding:
+        # transformers' own loops over tokens in Python and asks a method for each id, which would take longer than
+        # finding the words.
+        batched = isinstance(text, (list, tuple)) and (
+            not is_split_into_words or (len(text) > 0 and isinstance(text[0], (list, tuple)))
+        )
+        texts, pairs = (text, text_pair) if batched else ([text], [text_pair])
+        if pairs is None:
+            # An item can be a pair in itself, as transformers has it.
+            of_two = tuple if is_split_into_words else (list, tuple)
+            items = [item if isinstance(item, of_two) and len(item) == 2 else (item, None) for item in texts]
+        elif isinstance(pairs, (list, tuple)) and len(pairs) == len(texts):
+            items = list(zip(texts, pairs, strict=True))
+        else:
+            raise ValueError("text and text_pair are not batches of the same size")
+        pad: dict[str, Any] = {
+            "padding": padding_strategy.value,
+            "max_length": max_length,
+            "pad_to_multiple_of": pad_to_multiple_of,
+            "padding_side": padding_side,
+            "return_attention_mask": return_attention_mask is not False,
+        }
+        rows = [
+            self.prepare_for_model(
+                self._item_ids(first, is_split_into_words),
+                None if second is None else self._item_ids(second, is_split_into_words),
+                truncation=truncation_strategy.value,
+                max_length=max_length,
+                return_attention_mask=False,
+                **kwargs,
+            )
+            for first, second in items
+        ]
+        if not rows:
+            return BatchEncoding({name: [] for name in self.model_input_names}, tensor_type=return_tensors)
+        if not batched and return_tensors is None:
+            return self.pad(rows[0], **pad)
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        if return_tensors is not None and not any(columns["input_ids"]):
+            # Of no tokens at all there is no tensor of numbers.
+            pad |= {"padding": "max_length", "max_length": 1}
+        return self.pad(columns, return_tensors=return_tensors, **pad)
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
+        path = Path(save_directory) / f"{filename_prefix + '-' if filename_prefix else ''}{VOCABULARY_FILE}"
+        temporary = path.with_name(path.name + ".tmp")
+        # One word a line. A text, and so a word, may hold half of a surrogate pair.
+        lines = json.dumps(self._words, ensure_ascii=False, separators=(",\n", ":"))
+        temporary.write_bytes(f"{lines}\n".encode("utf-8", errors="surrogatepass"))
+        os.replace(temporary, path)
+        return (str(path),)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> WordVectorsTokenizer:
+    """Count the lower-cased words of `texts`, read once; the most frequent get a row, in that order.
+
+    Args:
+        vocab_size: rows, special tokens included. Words that occur less than `MIN_FREQUENCY` times get none.
+
+    Raises:
+        DataError: no word occurs as often as that.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(split_words(text, lowercase=True))
+    # Of equally frequent words the one that comes first goes first.
+    by_count = sorted(counts, key=lambda word: -counts[word])
+    words = [word for word in by_count if counts[word] >= MIN_FREQUENCY and word not in SPECIAL_TOKENS]
+    if not words:
+        cause = f"no word occurs {MIN_FREQUENCY} times"
+        raise DataError(cause, "the language model's text", "give more text")
+    return WordVectorsTokenizer([*SPECIAL_TOKENS, *words][:vocab_size], lowercase=True)
+
+
+def _read_words(path: str | os.PathLike[str] | None) -> list[str]:
+    remedy = "copy the model folder again"
+    if path is None:
+        raise ModelError("the tokenizer has no vocabulary", f"{VOCABULARY_FILE} is missing", remedy)
+    try:
+        words = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"the vocabulary cannot be read ({error})", f"in {path}", remedy) from error
+    return _checked(words, f"in {path}")
+
+
+def _checked(words: object, where: str) -> list[str]:
+    if not isinstance(words, list) or set(map(type, words)) != {str}:
+        raise ModelError("the vocabulary is not a list of words", where, "give a list of strings")
+    if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
+        cause = f"the vocabulary does not begin with {', '.join(SPECIAL_TOKENS)}"
+        raise ModelError(cause, where, "copy the model folder again")
+    return words
