@@ -193,7 +193,9 @@ def finetune(
     strategy: Annotated[
         Literal["fine-tune", "freeze"] | None, _option("Train the whole model, or a head on frozen features.")
     ] = None,
-    head: Annotated[Literal["logistic", "mlp"] | None, _option("The head that 'freeze' trains.")] = None,
+    head: Annotated[
+        Literal["logistic", "mlp", "bilstm-attention"] | None, _option("The head that 'freeze' trains.")
+    ] = None,
     lm_text: Annotated[
         Paths, _option("Unlabelled text of the task, for the language model.", metavar="PATH...")
     ] = None,
@@ -246,15 +248,44 @@ def extract_features(
     label_column: LabelColumn = None,
     level: Annotated[Literal["text", "token"] | None, _option("One vector a text, or one a token.")] = None,
     pooling: Annotated[
-        Literal["mean", "max", "last", "concat"] | None, _option("How tokens become one vector.")
+        Literal["mean", "max", "last", "concat"] | None,
+        _option("How tokens become one vector; concat is last, max and mean."),
     ] = None,
-    layers: Annotated[str | None, _option("last, mix, all, or numbers such as 0,2.")] = None,
+    layers: Annotated[
+        str | None, _option("last, mix (their mean), all (side by side), or numbers such as 0,2.")
+    ] = None,
     pretokenized: Annotated[bool | None, _option("Split on white space only.", "--pretokenized")] = None,
+    stateful: Annotated[
+        bool | None,
+        _option(
+            "Carry the model's state from batch to batch, as bilm-tf does; needs --batch-size.", "--stateful"
+        ),
+    ] = None,
     **common: Any,
 ) -> None:
     """Write a model's features of texts to a file.
 
-    The file's suffix is its format: .parquet, .npy, .safetensors or .hdf5."""
+    The file's suffix is its format. It holds row numbers, labels, and what made it; two lines of Python read it:
+
+    \b
+    .parquet (columns row, label, features; facts in its schema's metadata)
+      import numpy, pyarrow.parquet; t = pyarrow.parquet.read_table("f.parquet")
+      x = numpy.stack(t["features"].to_numpy())  # tokens: t["features"][0]
+
+    \b
+    .npy (texts only)
+      import json, numpy; x = numpy.load("f.npy")
+      facts = json.load(open("f.npy.json"))  # and rows, labels
+
+    \b
+    .safetensors (row, labels and facts as metadata)
+      from safetensors.numpy import load_file; t = load_file("f.safetensors")
+      x = t["features"]  # tokens: t["0"], t["1"], ...
+
+    \b
+    .hdf5 (tokens in several layers: layers x tokens x width, as allennlp elmo)
+      import h5py; f = h5py.File("f.hdf5"); facts = dict(f.attrs)
+      x = f["0"][...]; label = f["0"].attrs.get("label")"""
     _run(
         context,
         ExtractConfig,
@@ -304,11 +335,16 @@ def predict(
 def import_checkpoint(
     context: typer.Context,
     source: Annotated[
-        Literal["fastai"] | None, _option("The system that wrote the checkpoint.", "--from")
+        Literal["fastai", "allennlp", "word2vec", "glove"] | None,
+        _option("The system that wrote the checkpoint; fastText's .vec is of word2vec's format.", "--from"),
     ] = None,
     weights: Annotated[Path | None, _option("The checkpoint's file of weights.")] = None,
-    vocab: Annotated[Path | None, _option("Its list of tokens, .pkl or .json.")] = None,
-    backward_weights: Annotated[Path | None, _option("Weights of its backward model.")] = None,
+    vocab: Annotated[Path | None, _option("Its list of tokens, .pkl or .json (fastai).")] = None,
+    backward_weights: Annotated[Path | None, _option("Weights of its backward model (fastai).")] = None,
+    options: Annotated[Path | None, _option("Its options.json (allennlp).")] = None,
+    words_of: Annotated[
+        Paths, _option("Keep only the words of these texts (word2vec, glove).", metavar="PATH...")
+    ] = None,
     **common: Any,
 ) -> None:
     """Turn the checkpoint of another system into a model folder."""

@@ -29,7 +29,7 @@ from nlptl.commands.tuning_text import tuning_text
 from nlptl.config import FinetuneConfig, with_recipe
 from nlptl.data.datasets import Columns, Task, encode_labels, load_task
 from nlptl.data.encoding import encode_rows
-from nlptl.errors import ConfigError, UsageError
+from nlptl.errors import ConfigError, ModelError, UsageError
 from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder
 from nlptl.strategies.examples import Examples
@@ -39,7 +39,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     """Make a classifier from a language model and labelled texts, and measure it."""
     sources = chosen_language_models(config)
     family = sources[0].family
-    config = _with_recipes(config, family)
+    config = _with_recipes(_without_tuning_of_encoders(config, sources), family)
     _check(config, sources)
     task = load_task(
         _required(config.data, "--data"),
@@ -132,6 +132,20 @@ def _check(config: FinetuneConfig, sources: Sequence[ModelFolder]) -> None:
         source.check_changes(classifier_architecture(config, source.family))
         if config.lm_tuning:
             source.check_changes(config.lm.architecture)
+
+
+def _without_tuning_of_encoders(config: FinetuneConfig, sources: Sequence[ModelFolder]) -> FinetuneConfig:
+    """What was imported without its softmax cannot be tuned as a language model, and need not be.
+
+    Raises:
+        ModelError: that is asked for all the same.
+    """
+    if all(source.is_language_model for source in sources):
+        return config
+    if config.lm_text or config.lm_tuning:
+        cause = "an encoder without a softmax, which cannot be tuned as a language model"
+        raise ModelError(cause, str(config.model), "leave out --lm-text and --lm-tuning")
+    return config.model_copy(update={"lm_tuning": False})
 
 
 def _required(value: str | None, option: str) -> str:

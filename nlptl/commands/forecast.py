@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from nlptl.commands.classifier_stage import classifier_architecture
 from nlptl.commands.tuning_text import tuning_text
 from nlptl.config import FinetuneConfig, LmTuningConfig, PretrainConfig
-from nlptl.data.corpora import split_held_out
+from nlptl.data.corpora import TokenCorpus, split_held_out
 from nlptl.data.datasets import Task
 from nlptl.data.encoding import encode_rows
 from nlptl.data.label_ids import as_list
@@ -68,7 +68,7 @@ def pretraining_forecast(
         tokenizer = source.load_tokenizer()
         model = family.load_language_model(source.path, config.architecture)
     lengths, tokens = read.token_counts(family, tokenizer)
-    stage = _language_model_stage(config, family, model.config, tokens)
+    stage = _language_model_stage(config, family, tokenizer, model.config, tokens)
     assert config.batch_size is not None and config.bptt is not None
     return {
         "command": "pretrain",
@@ -125,7 +125,7 @@ def finetuning_forecast(
         read = _read(split_held_out(tuning_text(config, task.train), held_out=False))
         _, tokens = read.token_counts(family, tokenizer)
         model_config = family.config_class.from_pretrained(sources[0].path)
-        stage = _language_model_stage(config.lm, family, model_config, tokens)
+        stage = _language_model_stage(config.lm, family, tokenizer, model_config, tokens)
         plan["language_model_tuning"] = {"models": len(sources), **stage}
     return plan
 
@@ -142,12 +142,17 @@ def _read(texts: Iterable[str]) -> ReadText:
 
 
 def _language_model_stage(
-    config: PretrainConfig | LmTuningConfig, family: Family, model_config: PreTrainedConfig, tokens: int
+    config: PretrainConfig | LmTuningConfig,
+    family: Family,
+    tokenizer: PreTrainedTokenizerBase,
+    model_config: PreTrainedConfig,
+    tokens: int,
 ) -> dict[str, int]:
     """Tokens that a language model is trained on, the windows they make, and the steps of all epochs."""
     assert config.batch_size is not None and config.bptt is not None and config.epochs is not None
     ids = np.broadcast_to(np.zeros(1, dtype=np.uint16), (max(2, tokens),))  # as many as that, and no memory
-    windows = family.windows(ids, config.batch_size, config.bptt, model_config)
+    corpus = TokenCorpus(ids, texts=0, characters=0)
+    windows = family.windows(corpus, config.batch_size, config.bptt, tokenizer, model_config)
     steps = math.ceil(len(windows) / windows.rows) * config.epochs
     return {"tokens": tokens, "windows": len(windows), "steps": steps}
 

@@ -22,7 +22,7 @@ def chosen_language_models(config: FinetuneConfig) -> list[ModelFolder]:
         sources.append(find_model(config.backward_model, offline=config.offline))
     names = (config.model, config.backward_model)
     for name, source in zip(names, sources, strict=False):
-        if not source.is_language_model:
+        if source.is_classifier:
             raise ModelError(
                 "a classifier where a language model is due", name, "name what `nlptl pretrain` wrote"
             )

@@ -8,9 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from nlptl.commands.invocation import Invocation
@@ -20,10 +18,11 @@ from nlptl.data.cache import cache_folder
 from nlptl.data.corpora import SplitTexts, TokenCorpus, tokenise_corpus
 from nlptl.data.lm_text import LmText
 from nlptl.errors import DataError
-from nlptl.families.base import CorpusEncoder, Family
+from nlptl.families.base import Family
 from nlptl.training.language_modeling import HeldOut, LanguageModelJob
 from nlptl.training.models import LayeredModel
 from nlptl.training.trainers import TrainingResult
+from nlptl.training.windows import CorpusEncoder
 
 MEASURED_WHILE_TRAINING = 200_000  # tokens of the held-out text; the figures at the end are over all of it
 
@@ -34,13 +33,20 @@ class Corpora:
 
     Attributes:
         texts: the training text before it was tokenised.
-        vocabulary: how many different ids there are.
+        vocabulary: how many tokens the model can predict.
+        unknown: the token that stands for all others.
     """
 
     train: TokenCorpus
     held_out: TokenCorpus
     texts: Iterable[str]
     vocabulary: int
+    unknown: int
+
+    def unknown_share(self) -> float:
+        """How much of the held-out text lies beyond the vocabulary."""
+        counts = self.held_out.counts(self.vocabulary, self.unknown)
+        return float(counts[self.unknown]) / len(self.held_out.ids)
 
 
 def tokenised(
@@ -57,7 +63,7 @@ def tokenised(
     Raises:
         DataError: there is no text, or no token of it to predict.
     """
-    key, encoder = _tokenizer_hash(tokenizer), family.corpus_encoder(tokenizer)
+    key = _tokenizer_hash(tokenizer)
     if held_out is None:
         parts: list[tuple[str, LmText, Iterable[str]]] = [
             ("train", text, SplitTexts(text, held_out=False)),
@@ -68,13 +74,13 @@ def tokenised(
     corpora = []
     for kind, source, texts in parts:
         name = hashlib.sha256(f"{kind} {source.fingerprint()} {key}".encode()).hexdigest()[:24]
-        folder = cache_folder("corpora") / name
-        corpora.append(_tokenise(texts, encoder, folder, invocation))
+        encoder = family.corpus_encoder(tokenizer)  # one a corpus, with the spellings of its own rare words
+        corpora.append(_tokenise(texts, encoder, cache_folder("corpora") / name, invocation))
     if min(len(corpus.ids) for corpus in corpora) < 2:
         cause = "too little text to train on and to measure with"
         raise DataError(cause, f"in {', '.join(text.sources[:3]) or 'the training texts'}", "give more text")
     train, measured = corpora
-    return Corpora(train, measured, parts[0][2], encoder.vocabulary)
+    return Corpora(train, measured, parts[0][2], encoder.vocabulary, encoder.unknown)
 
 
 def train_stage(
@@ -103,11 +109,11 @@ def train_stage(
     held_out = corpora.held_out
     measure = family.window_collate(model.config, tokenizer, training=False)
 
-    def part(ids: NDArray[np.unsignedinteger]) -> HeldOut:
-        windows = family.windows(ids, rows, length, model.config)
+    def part(tokens: int) -> HeldOut:
+        windows = family.windows(held_out.beginning(tokens), rows, length, tokenizer, model.config)
         return HeldOut(windows, held_out.characters, len(held_out.ids))
 
-    counts = torch.from_numpy(corpora.train.counts(corpora.vocabulary))
+    counts = torch.from_numpy(corpora.train.counts(corpora.vocabulary, corpora.unknown))
     if new:
         family.prepare_new(model, counts)
 
@@ -119,9 +125,10 @@ def train_stage(
     result = family.train_language_model(
         LanguageModelJob(
             model=model,
+            tokenizer=tokenizer,
             texts=corpora.texts,
-            windows=family.windows(corpora.train.ids, rows, length, model.config),
-            held_out=part(held_out.ids[: MEASURED_WHILE_TRAINING + 1]),
+            windows=family.windows(corpora.train, rows, length, tokenizer, model.config),
+            held_out=part(MEASURED_WHILE_TRAINING + 1),
             plan=plan,
             collate=family.window_collate(model.config, tokenizer, training=True),
             measure=measure,
@@ -133,7 +140,7 @@ def train_stage(
         )
     )
     best = type(model).from_pretrained(folder / "model")
-    return result, family.language_model_figures(best, part(held_out.ids), measure, plan.device)
+    return result, family.language_model_figures(best, part(len(held_out.ids)), measure, plan.device)
 
 
 def _tokenise(
@@ -146,7 +153,7 @@ def _tokenise(
         reporter.advance(count, f"{count:,} texts, {characters / 1e6:.0f} million characters")
 
     try:
-        return tokenise_corpus(texts, encoder.encode, encoder.vocabulary, folder, say)
+        return tokenise_corpus(texts, encoder, folder, say)
     finally:
         reporter.finish()
 

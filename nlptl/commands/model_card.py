@@ -11,9 +11,17 @@ from nlptl.training.trainers import TrainingResult
 from nlptl.version import __version__
 
 
-def language_model_card(config: PretrainConfig, report: Mapping[str, Any], result: TrainingResult) -> str:
-    """Card of a language model, with its held-out curve."""
-    figures = report["validation"]
+def language_model_card(
+    config: PretrainConfig,
+    report: Mapping[str, Any],
+    result: TrainingResult,
+    figures: Mapping[str, float],
+) -> str:
+    """Card of what was pretrained, with its held-out curve where it has one.
+
+    Args:
+        figures: on all of the held-out text; of word vectors, which predict none, the loss is missing.
+    """
     rows = [
         ("parameters", f"{report['parameters']:,}"),
         ("vocabulary", f"{report['vocabulary']:,}"),
@@ -21,24 +29,40 @@ def language_model_card(config: PretrainConfig, report: Mapping[str, Any], resul
         ("tokens seen", f"{result.tokens:,}"),
         ("steps", f"{result.steps:,} (best: {result.best_step:,})"),
         ("time", f"{result.seconds:.0f} s, {report['tokens_per_second']:,.0f} tokens/s"),
-        ("held-out loss", f"{figures['loss']:.4f} nats a token (perplexity {figures['perplexity']:.1f})"),
-        ("held-out bits per character", f"{figures['bits_per_character']:.4f}"),
     ]
+    if "loss" in figures:
+        rows += [
+            ("held-out loss", f"{figures['loss']:.4f} nats a token (perplexity {figures['perplexity']:.1f})"),
+            ("held-out bits per character", f"{figures['bits_per_character']:.4f}"),
+        ]
+        rows += [(name, f"{perplexity:.1f}") for name, perplexity in direction_perplexities(figures).items()]
     curve = [
         (f"{point['tokens_seen']:,.0f}", f"{point['bits_per_character']:.4f}") for point in _curve(result)
+    ]
+    curve_lines = [
+        "Held-out bits per character against tokens seen:",
+        "",
+        _table(("tokens seen", "bits"), curve),
     ]
     return "\n".join(
         [
             *_front_matter(["text-generation", str(report["family"])]),
-            f"# {report['family']} language model",
+            f"# {report['family']} {'language model' if 'loss' in figures else 'model'}",
             "",
             _table(("", ""), rows),
-            "Held-out bits per character against tokens seen:",
-            "",
-            _table(("tokens seen", "bits per character"), curve),
+            *(curve_lines if curve else []),
             *_how_made(config),
         ]
     )
+
+
+def direction_perplexities(figures: Mapping[str, float]) -> dict[str, float]:
+    """The held-out perplexity of each direction by its name, of a model that predicts in both."""
+    return {
+        f"held-out perplexity, {name.removesuffix('_perplexity')}": value
+        for name, value in figures.items()
+        if name.endswith("_perplexity")
+    }
 
 
 def classifier_card(config: RunConfig, report: Mapping[str, Any], notes: Sequence[str]) -> str:

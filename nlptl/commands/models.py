@@ -12,6 +12,7 @@ import nlptl.commands.run_folder as run_folder
 from nlptl.commands.checks import check_output_apart
 from nlptl.commands.invocation import Invocation
 from nlptl.config import ImportConfig
+from nlptl.data.lm_text import find_lm_text
 from nlptl.errors import UsageError
 from nlptl.families import FAMILIES
 
@@ -23,7 +24,9 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
     family = next(f for f in FAMILIES.values() if config.source in f.imports)
     if config.weights is None:
         raise UsageError("--weights is missing", "nlptl models import", "for example --weights lstm_fwd.pth")
-    named = {"weights": config.weights, "vocab": config.vocab}
+    _check_options(config)
+    texts = find_lm_text(config.words_of, offline=config.offline) if config.words_of else None
+    named = {"weights": config.weights, "vocab": config.vocab, "options": config.options}
     files = {name: Path(path) for name, path in named.items() if path is not None}
     directions = {"forward": files}
     if config.backward_weights is not None:
@@ -51,7 +54,7 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
         converted = {name: Path(stack.enter_context(_beside(outputs[name]))) / "model" for name in directions}
         for name, paths in directions.items():
             converted[name].mkdir()
-            facts[name] = family.convert(paths, converted[name], backward=name == "backward")
+            facts[name] = family.convert(paths, converted[name], backward=name == "backward", texts=texts)
         for name, folder in converted.items():
             # Forced, because the folder was found empty or to be replaced, and now holds the temporary one.
             run_folder.open_run_folder(outputs[name], resume=False, force=True, outputs=OUTPUTS)
@@ -62,6 +65,22 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
     if "backward" in facts:
         report["backward_output"] = str(outputs["backward"])
     return report
+
+
+def _check_options(config: ImportConfig) -> None:
+    """Each system's checkpoints have their own files.
+
+    Raises:
+        UsageError: an option that the system named does not know, or one that it needs and has not.
+    """
+    takes = {"fastai": ("vocab", "backward_weights"), "allennlp": ("options",)}
+    own = takes.get(config.source or "", ("words_of",))
+    for key in ("vocab", "backward_weights", "options", "words_of"):
+        if getattr(config, key) not in (None, ()) and key not in own:
+            option = "--" + key.replace("_", "-")
+            raise UsageError(f"{option} means nothing here", f"--from {config.source}", "leave it out")
+    if config.source == "allennlp" and config.options is None:
+        raise UsageError("--options is missing", "--from allennlp", "for example --options options.json")
 
 
 def _folder(output: Path, direction: str) -> Path:

@@ -43,6 +43,7 @@ def training_plan(
         learning_rate=given(config.learning_rate, "learning_rate"),
         discriminative_decay=given(config.discriminative_decay, "discriminative_decay"),
         schedule=given(config.schedule, "schedule"),
+        optimizer=config.optimizer.name,
         betas=given(config.optimizer.betas, "optimizer.betas"),
         weight_decay=given(config.optimizer.weight_decay, "optimizer.weight_decay"),
         gradient_clip=given(config.optimizer.gradient_clip, "optimizer.gradient_clip"),

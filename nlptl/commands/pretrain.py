@@ -12,11 +12,10 @@ from nlptl.commands.checks import check_training
 from nlptl.commands.forecast import pretraining_forecast
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
-from nlptl.commands.model_card import language_model_card
+from nlptl.commands.model_card import direction_perplexities, language_model_card
 from nlptl.commands.plans import given
 from nlptl.config import PretrainConfig, nearest, with_recipe
 from nlptl.data.columns import Columns
-from nlptl.data.corpora import TokenCorpus
 from nlptl.data.lm_text import LmText, find_lm_text
 from nlptl.errors import ConfigError, ModelError
 from nlptl.families import FAMILIES
@@ -60,14 +59,16 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     corpora = tokenised(family, text, held_out, tokenizer, invocation)
     model = _model(config, family, source, tokenizer)
     invocation.reporter.note(
-        f"{family.name} language model: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens in its "
+        f"{family.name} model: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens in its "
         f"vocabulary, {len(corpora.train.ids):,} tokens of text"
     )
-    unknown = _unknown_share(corpora.held_out, tokenizer)
+    unknown = (
+        corpora.unknown_share() if family.predicts_tokens and tokenizer.unk_token_id is not None else 0.0
+    )
     if unknown > 0.001:
         invocation.reporter.note(
-            f"{unknown:.1%} of the held-out tokens are unknown words, which makes perplexity and bits per character "
-            "look better than those of a model that spells them"
+            f"the vocabulary covers {1 - unknown:.1%} of the held-out tokens; the others are predicted as one unknown "
+            "word, which makes perplexity and bits per character look better than those of a model that spells them"
         )
     result, figures = train_stage(
         "language model",
@@ -81,6 +82,8 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
         invocation,
         new=source is None,
     )
+    for name, perplexity in direction_perplexities(figures).items():
+        invocation.reporter.note(f"{name}: {perplexity:.1f}")
     report = {
         "output": str(folder),
         "model": str(folder / "model"),
@@ -94,15 +97,9 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
         "peak_memory_mb": round(result.peak_memory_mb, 1),
         "validation": split_figures(figures),
     }
-    run_folder.write_text(folder / "README.md", language_model_card(config, report, result))
+    run_folder.write_text(folder / "README.md", language_model_card(config, report, result, figures))
     run_folder.write_json(folder / "metrics.json", report)
     return report
-
-
-def _unknown_share(corpus: TokenCorpus, tokenizer: PreTrainedTokenizerBase) -> float:
-    if tokenizer.unk_token_id is None:
-        return 0.0
-    return float(corpus.counts(len(tokenizer))[tokenizer.unk_token_id]) / len(corpus.ids)
 
 
 def _family(config: PretrainConfig) -> Family:

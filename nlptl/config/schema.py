@@ -37,9 +37,12 @@ class Section(BaseModel):
 
 
 class OptimizerConfig(Section):
-    """AdamW."""
+    """How a step is made of a gradient."""
 
-    betas: tuple[Share, Share] | None = Field(None, description="Decay rates of the two moments.")
+    name: Literal["adamw", "adagrad"] = Field(
+        "adamw", description="AdamW, or Adagrad with sums of squares that start from 1, as ELMo was trained."
+    )
+    betas: tuple[Share, Share] | None = Field(None, description="AdamW's decay rates of the two moments.")
     weight_decay: NonNegative | None = Field(None, description="Decoupled; on matrices only.")
     gradient_clip: NonNegative | None = Field(None, description="Largest global gradient norm; 0 for none.")
 
@@ -145,7 +148,9 @@ class FinetuneConfig(TrainingConfig, DataConfig):
     validation_fraction: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.1
     limit: Positive | None = Field(None, description="A class-balanced sample of so many labelled rows.")
     strategy: Literal["fine-tune", "freeze"] = "fine-tune"
-    head: Literal["logistic", "mlp"] = Field("logistic", description="Head for `freeze`.")
+    head: Literal["logistic", "mlp", "bilstm-attention"] = Field(
+        "logistic", description="Head for `freeze`: on a text's vector, or on the vectors of its tokens."
+    )
     lm_text: Paths = Field((), description="Unlabelled text of the task.")
     lm_tuning: bool | None = Field(None, description="Tune the language model on the task's text first.")
     lm: LmTuningConfig = LmTuningConfig()
@@ -176,6 +181,9 @@ class ExtractConfig(DataConfig):
         )
     )
     pretokenized: bool = Field(False, description="Texts are split on white space only.")
+    stateful: bool = Field(
+        False, description="Carry the model's state from batch to batch, as bilm-tf does (recurrent models)."
+    )
 
 
 class EvaluateConfig(DataConfig):
@@ -204,9 +212,13 @@ class ImportConfig(RunConfig):
 
     command: ClassVar[str] = "models import"
 
-    source: Literal["fastai"] | None = Field(None, description="The system that wrote the checkpoint.")
+    source: Literal["fastai", "allennlp", "word2vec", "glove"] | None = Field(
+        None, description="The system that wrote the checkpoint."
+    )
     weights: Path | None = Field(None, description="The checkpoint's file of weights.")
-    vocab: Path | None = Field(None, description="Its list of tokens, in the order of their ids.")
+    vocab: Path | None = Field(None, description="Its list of tokens, in the order of their ids (fastai).")
+    options: Path | None = Field(None, description="Its options.json (allennlp).")
+    words_of: Paths = Field((), description="Keep only the words of these texts (word2vec, glove).")
     backward_weights: Path | None = Field(
         None, description="Weights of the backward language model (ULMFiT)."
     )

@@ -8,16 +8,16 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlptl.errors import DataError
+from nlptl.training.windows import CorpusEncoder
 
-Encode = Callable[[list[str]], list[list[int]]]
 TEXTS_AT_A_TIME = 1024
 PARTIAL = ".partial-"
 CHARACTERS_AT_A_TIME = 4_000_000
@@ -32,24 +32,31 @@ class TokenCorpus:
     Attributes:
         ids: (tokens,), memory-mapped.
         texts, characters: how many of each the ids stand for.
+        spellings: of the ids from the vocabulary's size on.
     """
 
     ids: NDArray[np.unsignedinteger]
     texts: int
     characters: int
+    spellings: Sequence[str] = ()
 
-    def counts(self, vocab_size: int) -> NDArray[np.int64]:
-        """How often each id occurs, (vocabulary,)."""
+    def counts(self, vocab_size: int, unknown: int) -> NDArray[np.int64]:
+        """How often each token occurs, (vocabulary,); `unknown` stands for all beyond the vocabulary."""
         total = np.zeros(vocab_size, dtype=np.int64)
         for start in range(0, len(self.ids), 2**24):
-            total += np.bincount(self.ids[start : start + 2**24], minlength=vocab_size)
+            part = np.bincount(self.ids[start : start + 2**24], minlength=vocab_size)
+            total += part[:vocab_size]
+            total[unknown] += part[vocab_size:].sum()
         return total
+
+    def beginning(self, tokens: int) -> TokenCorpus:
+        """The corpus of its first tokens; `texts` and `characters` remain those of the whole."""
+        return replace(self, ids=self.ids[:tokens])
 
 
 def tokenise_corpus(
     texts: Iterable[str],
-    encode: Encode,
-    vocab_size: int,
+    encoder: CorpusEncoder,
     folder: Path,
     on_texts: Callable[[int, int], None] = lambda texts, characters: None,
 ) -> TokenCorpus:
@@ -57,7 +64,7 @@ def tokenise_corpus(
 
     Args:
         texts: streamed once.
-        encode: a batch of texts -> their ids.
+        encoder: a batch of texts -> their ids.
         folder: made here; one that is complete already is opened and the texts are not read.
         on_texts: told the texts and characters done so far.
 
@@ -67,14 +74,15 @@ def tokenise_corpus(
     if (folder / "corpus.json").is_file():
         return open_corpus(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    kind = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+    grows = encoder.spellings is not None
+    kind = np.dtype(np.uint32 if grows or encoder.vocabulary > 2**16 else np.uint16)
     _remove_abandoned(folder.parent)
     partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
     try:
         count = characters = tokens = 0
         with open(partial / "ids.bin", "wb") as file:
             for batch in _batches(texts):
-                for ids in encode(batch):
+                for ids in encoder.encode(batch):
                     if ids and not isinstance(ids[0], int):
                         raise TypeError(
                             "a corpus holds one number a token: the family needs a corpus_encoder"
@@ -86,6 +94,8 @@ def tokenise_corpus(
                 on_texts(count, characters)
         if not tokens:
             raise DataError("no text in it", "the language model's text", "give files that hold text")
+        if encoder.spellings is not None:
+            (partial / "spellings.json").write_text(json.dumps(encoder.spellings), encoding="utf-8")
         facts = {"dtype": kind.name, "texts": count, "characters": characters, "tokens": tokens}
         (partial / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
         if folder.exists():
@@ -107,7 +117,9 @@ def open_corpus(folder: Path) -> TokenCorpus:
     """Open what `tokenise_corpus` wrote."""
     facts = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     ids = np.memmap(folder / "ids.bin", dtype=facts["dtype"], mode="r", shape=(facts["tokens"],))
-    return TokenCorpus(ids=ids, texts=facts["texts"], characters=facts["characters"])
+    spelled = folder / "spellings.json"
+    spellings = json.loads(spelled.read_text(encoding="utf-8")) if spelled.is_file() else ()
+    return TokenCorpus(ids, facts["texts"], facts["characters"], spellings)
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -9,22 +9,21 @@ makes families alike is small:
 - a **corpus** is one number a token (`corpus_encoder`), cut into `windows`; a **language model** takes the batches
   that `window_collate` makes of them and returns `loss` (nats a token), and `state` where it is recurrent. A family
   that is trained in another way overrides `train_language_model`;
-- a **classifier** has `represent(input_ids, attention_mask)`, a text's vectors, and `classify(vectors)`, its logits,
-  whose composition is `forward`: the first can be computed once and the second trained alone.
+- a **classifier** has `represent(input_ids, attention_mask)`, a text's vectors or those of its tokens, and
+  `classify`, which makes logits of them; their composition is `forward`, so that the first can be computed once and
+  the second trained alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -41,20 +40,12 @@ from nlptl.training.language_modeling import (
 )
 from nlptl.training.models import LayeredClassifier, LayeredModel
 from nlptl.training.trainers import TrainingResult
-from nlptl.training.windows import stream_windows
+from nlptl.training.windows import Corpus, CorpusEncoder, stream_windows
 
 # Keys of a model's config that follow from something else.
 SETTLED = frozenset(
     ("vocab_size", "pad_token_id", "bos_token_id", "direction", "bidirectional", "format_version")
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class CorpusEncoder:
-    """Texts -> one number a token, and how many different numbers there are."""
-
-    encode: Callable[[list[str]], list[list[int]]]
-    vocabulary: int
 
 
 class Family(ABC):
@@ -68,6 +59,8 @@ class Family(ABC):
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]]
     reads_backward: ClassVar[bool] = False
     samples_softmax: ClassVar[bool] = False
+    predicts_tokens: ClassVar[bool] = True
+    """Whether what is pretrained is a language model, whose loss on held-out text can be told."""
     imports: ClassVar[Sequence[str]] = ()
     """Systems whose checkpoints `convert` reads."""
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]]
@@ -155,13 +148,19 @@ class Family(ABC):
             ids: list[list[int]] = tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]
             return ids
 
-        return CorpusEncoder(encode, len(tokenizer))
+        return CorpusEncoder(encode, len(tokenizer), unknown=tokenizer.unk_token_id or 0)
 
     def windows(
-        self, ids: NDArray[np.unsignedinteger], rows: int, length: int, config: PreTrainedConfig
+        self,
+        corpus: Corpus,
+        rows: int,
+        length: int,
+        tokenizer: PreTrainedTokenizerBase,
+        config: PreTrainedConfig,
     ) -> WindowStreams:
         """A corpus as windows, in the direction that the model reads."""
-        return stream_windows(ids, rows, length, getattr(config, "direction", "forward") == "backward")
+        backward = getattr(config, "direction", "forward") == "backward"
+        return stream_windows(corpus.ids, rows, length, backward)
 
     def window_collate(
         self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, *, training: bool
@@ -190,19 +189,35 @@ class Family(ABC):
         Raises:
             ConfigError: the family has no such head.
         """
-        kinds = {"logistic": "linear", "mlp": "blocks"}
+        kinds: dict[str, dict[str, Any]] = {
+            "logistic": {"head": "linear"},
+            "mlp": {"head": "blocks"},
+            "bilstm-attention": {
+                "head": "bilstm-attention",
+                "head_hidden_sizes": [128],
+                "head_dropouts": [0.5, 0.5],
+            },
+        }
         if head not in kinds:
             raise ConfigError(f"{self.name} has no head '{head}'", "--head", _of(kinds))
-        return {"head": kinds[head]}
+        return kinds[head]
 
     def prepare_new(self, model: LayeredModel, counts: Tensor) -> None:  # noqa: B027  # most families need none
         """Last touches on a new language model, given how often each token occurs."""
 
-    def convert(self, files: Mapping[str, Path], output: Path, *, backward: bool = False) -> dict[str, Any]:
+    def convert(
+        self,
+        files: Mapping[str, Path],
+        output: Path,
+        *,
+        backward: bool = False,
+        texts: Iterable[str] | None = None,
+    ) -> dict[str, Any]:
         """Import a checkpoint of an original system (one of `imports`) into the folder `output`.
 
         Args:
             files: by the name of the option that gave them.
+            texts: where a vocabulary can be cut to that of some texts, these texts.
 
         Returns:
             `parameters`, `vocabulary`, `ignored_keys`, and `notes` for the user.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,6 +61,39 @@ class RunningPool:
         last = x.gather(1, final[:, None, None].expand(-1, 1, x.shape[2])).squeeze(1) * (count > 0)
         maximum = x.masked_fill(~mask, torch.finfo(x.dtype).min).amax(dim=1)
         return cls(last=last, maximum=maximum, total=(x * mask).sum(dim=1), count=count)
+
+    @classmethod
+    def joined(cls, parts: Sequence[RunningPool]) -> RunningPool:
+        """The rows of several, one after the other."""
+        return cls(*(torch.cat(fields) for fields in zip(*map(RunningPool._fields, parts), strict=True)))
+
+    def rows(self, order: Tensor) -> RunningPool:
+        """Some rows, in this order."""
+        return RunningPool(*(field[order] for field in self._fields()))
+
+    def _fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.last, self.maximum, self.total, self.count
+
+    def by_group(self, group: Tensor, groups: int) -> RunningPool:
+        """Rows that are pieces of one document -> one row a document.
+
+        Args:
+            group: (rows,), the document of each piece; the pieces of one stand together, in their order.
+            groups: how many documents there are; each has a piece.
+        """
+        width = self.total.shape[1]
+        places = torch.arange(len(group), device=group.device)
+        # Of each document the last piece with any token in it has its last token.
+        held = torch.where(self.count[:, 0] > 0, places, -1)
+        final = held.new_full((groups,), -1).scatter_reduce(0, group, held, "amax").clamp(min=0)
+        lowest = self.maximum.new_full((groups, width), torch.finfo(self.maximum.dtype).min)
+        return RunningPool(
+            last=self.last[final]
+            * (held.new_zeros(groups).index_add(0, group, (held >= 0).long()) > 0)[:, None],
+            maximum=lowest.scatter_reduce(0, group[:, None].expand(-1, width), self.maximum, "amax"),
+            total=self.total.new_zeros(groups, width).index_add(0, group, self.total),
+            count=self.count.new_zeros(groups, 1).index_add(0, group, self.count),
+        )
 
     def result(self, pooling: Pooling) -> Tensor:
         """The pooled vector: (batch, width), or (batch, 3 * width) for `concat` = [last, max, mean].

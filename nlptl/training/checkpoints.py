@@ -1,7 +1,8 @@
-"""Folders that appear whole or not at all: checkpoints and models."""
+"""What a run writes appears whole or not at all: checkpoints, models, a log cut back to where it goes on."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -48,3 +49,13 @@ def remove_other_checkpoints(kept: Path) -> None:
     for path in kept.parent.glob(f"{PREFIX}*"):
         if path != kept:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def drop_log_after(log: Path, step: int) -> None:
+    """Forget the lines of steps that will be done again."""
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        partial = log.with_name(f".{log.name}.partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        os.replace(partial, log)

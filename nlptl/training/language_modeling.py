@@ -14,19 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nlptl.nn.softmax import CandidateSampler
 from nlptl.training.models import LayeredModel
 from nlptl.training.progress import Reporter
 from nlptl.training.trainers import Evaluation, LanguageModelTrainer, TrainingPlan, TrainingResult, detached
 
-Window = tuple[NDArray[np.int64], NDArray[np.int64]]
+Window = tuple[NDArray[np.integer[Any]], ...]
 WindowCollate = Callable[[Sequence[Window]], dict[str, Tensor]]
 
 
 class WindowStreams(Protocol):
-    """Windows of a corpus in order: item i is window i // rows of stream i % rows."""
+    """Windows of a corpus in order: item i is window i // rows of stream i % rows.
+
+    A window is a tuple of arrays: inputs and targets, and whatever else the family's `window_collate` takes.
+    """
 
     @property
     def rows(self) -> int: ...
@@ -51,6 +54,7 @@ class LanguageModelJob:
 
     Attributes:
         model: new, or one that goes on.
+        tokenizer: the model's.
         texts: the training text itself, which may be read again and again.
         windows: the same as windows of token ids.
         held_out: what the best model is chosen by.
@@ -64,6 +68,7 @@ class LanguageModelJob:
     """
 
     model: LayeredModel
+    tokenizer: PreTrainedTokenizerBase
     texts: Iterable[str]
     windows: WindowStreams
     held_out: HeldOut
@@ -110,10 +115,14 @@ def language_model_figures(
 
     Bits per character is the loss times tokens over characters of the raw text: it compares models whose tokenizers
     cut the same text differently. A tokenizer that folds case or leaves words out has less to predict.
+
+    Where the loss is the mean of several, of two directions, which the model gives as `NAME_loss`, each has its
+    perplexity beside them as `NAME_perplexity`.
     """
     model.eval().to(device)
     recurrent = "state" in inspect.signature(model.forward).parameters
-    total, tokens, state = 0.0, 0, None
+    totals: dict[str, float] = {"loss": 0.0}
+    tokens, state = 0, None
     for batch in _loader(held_out.windows, collate):
         inputs = {key: value.to(device) for key, value in batch.items()}
         extra: dict[str, Any] = {"state": state} if recurrent else {}
@@ -122,22 +131,26 @@ def language_model_figures(
         count = (
             int((inputs["targets"] >= 0).sum()) if "targets" in inputs else int((inputs["labels"] >= 0).sum())
         )
-        total += float(outputs["loss"]) * count
+        for name in ("loss", *(key for key in outputs if key.endswith("_loss"))):
+            totals[name] = totals.get(name, 0.0) + float(outputs[name]) * count
         tokens += count
-    loss = total / max(1, tokens)
+    losses = {name: total / max(1, tokens) for name, total in totals.items()}
+    loss = losses.pop("loss")
+    parts = {name.replace("_loss", "_perplexity"): math.exp(min(part, 700)) for name, part in losses.items()}
     bits = loss / math.log(2) * held_out.tokens / max(1, held_out.characters)
     return {
         "tokens": tokens,
         "loss": loss,
         "perplexity": math.exp(min(loss, 700)),
         "bits_per_character": bits,
+        **parts,
     }
 
 
 def next_token_batch(windows: Sequence[Window]) -> dict[str, Tensor]:
     """Windows -> `input_ids` and `targets`, (rows, length) each: the batch of every next-token model."""
-    inputs, targets = zip(*windows, strict=True)
-    return {"input_ids": torch.from_numpy(np.stack(inputs)), "targets": torch.from_numpy(np.stack(targets))}
+    inputs, targets = map(np.stack, zip(*windows, strict=True))
+    return {"input_ids": torch.from_numpy(inputs), "targets": torch.from_numpy(targets)}
 
 
 def _loader(windows: WindowStreams, collate: WindowCollate) -> DataLoader[Any]:

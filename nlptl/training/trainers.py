@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import resource
 import sys
 import time
@@ -30,6 +29,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from nlptl.errors import Interrupted, RunFailed
 from nlptl.training.checkpoints import (
     PREFIX,
+    drop_log_after,
     last_checkpoint,
     remove_other_checkpoints,
     restore_retired,
@@ -63,6 +63,7 @@ class TrainingPlan:
     learning_rate: float
     discriminative_decay: float
     schedule: str
+    optimizer: str
     betas: tuple[float, float]
     weight_decay: float
     gradient_clip: float
@@ -155,7 +156,8 @@ class RunTrainer(Trainer):
         folder = self.plan.output / "checkpoints"
         restore_retired(self.plan.output / "model")
         checkpoint = last_checkpoint(folder) if resume else None
-        self._drop_log_after(0 if checkpoint is None else int(checkpoint.name.removeprefix(PREFIX)))
+        done = 0 if checkpoint is None else int(checkpoint.name.removeprefix(PREFIX))
+        drop_log_after(self.plan.output / "log.jsonl", done)
         self.began = self.saved = time.monotonic()
         with stop_on_signal() as self.stop:
             try:
@@ -189,14 +191,18 @@ class RunTrainer(Trainer):
         return prepared
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW over every layer group, frozen or not, so that unfreezing and resuming find the same groups."""
+        """The plan's optimizer over every layer group, frozen or not, so that unfreezing and resuming find the same
+        groups."""
         if self.optimizer is None:
             plan = self.plan
             groups = param_groups(
                 self.layered.layer_groups(), plan.learning_rate, plan.discriminative_decay, plan.weight_decay
             )
-            fused = plan.device.type in ("cpu", "cuda")
-            self.optimizer = torch.optim.AdamW(groups, betas=plan.betas, eps=1e-8, fused=fused)
+            if plan.optimizer == "adagrad":  # bilm-tf's, in whose recipe the sums begin at 1
+                self.optimizer = torch.optim.Adagrad(groups, initial_accumulator_value=1.0)
+            else:
+                fused = plan.device.type in ("cpu", "cuda")
+                self.optimizer = torch.optim.AdamW(groups, betas=plan.betas, eps=1e-8, fused=fused)
         return self.optimizer
 
     def create_scheduler(
@@ -219,8 +225,8 @@ class RunTrainer(Trainer):
         """The model's own loss, in the plan's precision."""
         with autocast(self.plan.device, self.plan.precision):
             outputs = self.forward(model, inputs)
-        mask = inputs.get("attention_mask")
-        self.run_state.tokens += int(mask.sum()) if mask is not None else inputs["input_ids"].numel()
+        mask, ids = inputs.get("attention_mask"), inputs["input_ids"]
+        self.run_state.tokens += int(mask.sum()) if mask is not None else ids.shape[0] * ids.shape[1]
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def forward(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
@@ -334,16 +340,6 @@ class RunTrainer(Trainer):
         if self.run_state.stopped_early:
             self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         return self.run_state
-
-    def _drop_log_after(self, step: int) -> None:
-        """Forget the lines of steps that will be done again."""
-        log = self.plan.output / "log.jsonl"
-        if log.is_file():
-            lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            partial = log.with_name(f".{log.name}.partial")
-            partial.write_text("".join(kept), encoding="utf-8")
-            os.replace(partial, log)
 
 
 class _Housekeeping(TrainerCallback):

@@ -1,8 +1,10 @@
-"""Token ids -> windows for truncated back-propagation through time."""
+"""Texts as numbers, one a token, and windows of them for truncated back-propagation through time."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,34 @@ from numpy.typing import NDArray
 from nlptl.errors import DataError
 
 FEWEST_WINDOWS = 4  # of a stream, so that there is a state to carry
+
+
+@dataclass(frozen=True)
+class CorpusEncoder:
+    """Texts -> one number a token.
+
+    Attributes:
+        encode: a batch of texts -> the numbers of their tokens.
+        vocabulary: how many tokens the model can predict; their numbers come first.
+        spellings: of the tokens beyond the vocabulary, for a model that reads their letters: `encode` appends those
+            it meets, and the first of them has the number `vocabulary`. None where every number is in the vocabulary.
+        unknown: the token that stands for all beyond the vocabulary where one is to be predicted.
+    """
+
+    encode: Callable[[list[str]], list[list[int]]]
+    vocabulary: int
+    spellings: list[str] | None = None
+    unknown: int = 0
+
+
+class Corpus(Protocol):
+    """Numbers of tokens, (tokens,), and the spellings of those beyond the vocabulary, as `CorpusEncoder` has them."""
+
+    @property
+    def ids(self) -> NDArray[np.unsignedinteger]: ...
+
+    @property
+    def spellings(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -73,5 +103,9 @@ def stream_windows(ids: NDArray[np.unsignedinteger], rows: int, length: int, bac
         raise DataError(
             "too little text: fewer than two tokens", "the language model's text", "give more text"
         )
-    rows = max(1, min(rows, (len(ids) - 1) // (FEWEST_WINDOWS * length)))
-    return Windows(ids, rows, length, backward)
+    return Windows(ids, fitting_rows(len(ids), rows, length), length, backward)
+
+
+def fitting_rows(tokens: int, rows: int, length: int) -> int:
+    """As many streams as are asked for, or as few as leave each of them several windows."""
+    return max(1, min(rows, (tokens - 1) // (FEWEST_WINDOWS * length)))

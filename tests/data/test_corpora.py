@@ -16,6 +16,7 @@ from nlptl.data.corpora import (
     tokenise_corpus,
 )
 from nlptl.errors import DataError
+from nlptl.training.windows import CorpusEncoder
 
 
 def encode(batch: list[str]) -> list[list[int]]:
@@ -31,21 +32,47 @@ def corpus(tokens: int) -> TokenCorpus:
 
 
 def test_ids_are_on_disk_one_text_after_the_other(tmp_path: Path) -> None:
-    found = tokenise_corpus(["abc", "", "de"], encode, 200, tmp_path / "corpus")
+    found = tokenise_corpus(["abc", "", "de"], CorpusEncoder(encode, 200), tmp_path / "corpus")
     assert isinstance(found.ids, np.memmap)
     assert found.ids.tolist() == [97, 98, 99, 100, 101]
     assert (found.texts, found.characters) == (3, 5)
-    counts = found.counts(200)
+    counts = found.counts(200, unknown=0)
     assert counts.sum() == 5
     assert counts[97:102].tolist() == [1] * 5
     assert len(counts) == 200
+
+
+def test_tokens_beyond_the_vocabulary_keep_their_spelling(tmp_path: Path) -> None:
+    """Their numbers go on where the vocabulary ends, and they count as the unknown token."""
+    spellings: list[str] = []
+
+    def encode_words(batch: list[str]) -> list[list[int]]:
+        rows = []
+        for text in batch:
+            for word in text.split():
+                if word not in ("a", "b") and word not in spellings:
+                    spellings.append(word)
+            rows.append(
+                [("a", "b").index(w) if w in ("a", "b") else 3 + spellings.index(w) for w in text.split()]
+            )
+        return rows
+
+    encoder = CorpusEncoder(encode_words, 3, spellings, unknown=2)
+    for _ in range(2):  # made, and opened again
+        found = tokenise_corpus(["a rare b", "rarer a rare"], encoder, tmp_path / "corpus")
+        assert found.ids.tolist() == [0, 3, 1, 4, 0, 3]
+        assert list(found.spellings) == ["rare", "rarer"]
+        assert found.counts(3, unknown=2).tolist() == [2, 1, 3]
+        assert found.beginning(2).ids.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize(("vocab_size", "kind"), [(2**16, np.uint16), (2**16 + 1, np.uint32)])
 def test_the_largest_id_fits_and_no_id_takes_more_than_it_needs(
     vocab_size: int, kind: type[np.generic], tmp_path: Path
 ) -> None:
-    found = tokenise_corpus(["x"], lambda batch: [[vocab_size - 1]], vocab_size, tmp_path / "corpus")
+    found = tokenise_corpus(
+        ["x"], CorpusEncoder(lambda batch: [[vocab_size - 1]], vocab_size), tmp_path / "corpus"
+    )
     assert found.ids.dtype == kind
     assert found.ids.tolist() == [vocab_size - 1]
 
@@ -68,20 +95,22 @@ def test_texts_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return encode(batch)
 
     told: list[tuple[int, int]] = []
-    found = tokenise_corpus(texts(), watched, 200, tmp_path / "corpus", lambda *figures: told.append(figures))
+    found = tokenise_corpus(
+        texts(), CorpusEncoder(watched, 200), tmp_path / "corpus", lambda *figures: told.append(figures)
+    )
     assert (found.texts, len(found.ids)) == (30, 29 * 5 + 60)
     assert told[-1] == (30, 29 * 5 + 60)
     assert (21, 160) in told, "a long text ends its batch"
 
 
 def test_a_complete_folder_is_opened_and_the_texts_are_not_read(tmp_path: Path) -> None:
-    first = tokenise_corpus(["abc"], encode, 200, tmp_path / "corpus")
+    first = tokenise_corpus(["abc"], CorpusEncoder(encode, 200), tmp_path / "corpus")
 
     def never() -> Iterator[str]:
         raise AssertionError("the texts were read again")
         yield ""
 
-    again = tokenise_corpus(never(), encode, 200, tmp_path / "corpus")
+    again = tokenise_corpus(never(), CorpusEncoder(encode, 200), tmp_path / "corpus")
     assert again.ids.tolist() == first.ids.tolist()
 
 
@@ -91,18 +120,18 @@ def test_a_tokenisation_cut_off_leaves_nothing_and_is_done_anew(tmp_path: Path) 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tokenise_corpus(broken(), encode, 200, tmp_path / "corpus")
+        tokenise_corpus(broken(), CorpusEncoder(encode, 200), tmp_path / "corpus")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "ids.bin").write_bytes(b"half")  # no corpus.json: not whole
-    assert tokenise_corpus(["de"], encode, 200, tmp_path / "corpus").ids.tolist() == [100, 101]
+    assert tokenise_corpus(["de"], CorpusEncoder(encode, 200), tmp_path / "corpus").ids.tolist() == [100, 101]
     facts = json.loads((tmp_path / "corpus" / "corpus.json").read_text(encoding="utf-8"))
     assert facts["tokens"] == 2
 
 
 def test_text_without_a_token_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no text"):
-        tokenise_corpus(["", ""], encode, 200, tmp_path / "corpus")
+        tokenise_corpus(["", ""], CorpusEncoder(encode, 200), tmp_path / "corpus")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class FamilyParts:
         texts: eight or more, of which the tokenizer is learned.
         tokenizer_kind, vocab_size: of that tokenizer.
         backward: whether the family has backward language models.
+        bidirectional: whether its encoder reads both ways, the forward half of every vector first.
     """
 
     family: ClassVar[Family]
@@ -35,6 +37,7 @@ class FamilyParts:
     tokenizer_kind: ClassVar[str] = "subword"
     vocab_size: ClassVar[int] = 400
     backward: ClassVar[bool] = False
+    bidirectional: ClassVar[bool] = False
 
     # -- what the tests work with; they leave it as they find it
 
@@ -97,6 +100,12 @@ class FamilyParts:
         """Model inputs, (texts, longest), of these texts or of the first eight of the family's."""
         rows = [tokenizer(text) for text in (self.texts[:8] if texts is None else texts)]
         return padded(rows, tokenizer.pad_token_id or 0)
+
+    def stream(self, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+        """The ids of all texts, one after the other."""
+        return np.concatenate(
+            [np.asarray(tokenizer(text)["input_ids"], dtype=np.int64) for text in self.texts]
+        )
 
 
 def saved(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:

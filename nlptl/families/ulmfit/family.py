@@ -187,7 +187,14 @@ class UlmfitFamily(Family):
             encoder.load_state_dict(source.state_dict())
         return model
 
-    def convert(self, files: Mapping[str, Path], output: Path, *, backward: bool = False) -> dict[str, Any]:
+    def convert(
+        self,
+        files: Mapping[str, Path],
+        output: Path,
+        *,
+        backward: bool = False,
+        texts: Iterable[str] | None = None,
+    ) -> dict[str, Any]:
         """fastai's `.pth` or `.h5` and `itos` files, of all three layouts; classifiers too."""
         tensors = read_tensors(files["weights"])
         where = f"in {files['weights']}"

@@ -11,11 +11,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from nlptl.families.wordvectors.configuration import PAD, SEP
 from nlptl.families.wordvectors.modeling import WordVectorsModel
 from nlptl.training.checkpoints import (
     PREFIX,
+    drop_log_after,
     last_checkpoint,
     remove_other_checkpoints,
     restore_retired,
@@ -142,7 +141,7 @@ class _Run:
             self.state = _State(**json.loads((kept / STATE).read_text(encoding="utf-8")))
             tables = load_file(kept / TABLES)
             self.gensim.wv.vectors[:], self.gensim.syn1neg[:] = tables["vectors"], tables["contexts"]
-        _drop_log_after(self.plan.output / "log.jsonl", self.state.step)
+        drop_log_after(self.plan.output / "log.jsonl", self.state.step)
         self.began = self.saved = time.monotonic()
         self.first, self.before = self.state.step, self.state.seconds
 
@@ -249,13 +248,3 @@ def _gensim_model(counts: NDArray[np.int64], width: int, negative: int, plan: Tr
     model.build_vocab_from_freq(dict(enumerate(counts.tolist())))
     model.lifecycle_events = None  # one entry a call otherwise
     return model
-
-
-def _drop_log_after(log: Path, step: int) -> None:
-    """Forget the lines of steps that will be done again."""
-    if log.is_file():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        partial = log.with_name(f".{log.name}.partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, log)
