@@ -117,6 +117,7 @@ class CharCnn(nn.Module):
             vectors = self._vectors(words)
         else:
             vectors = self._cache.vectors(words, _fingerprint(self), self._vectors)
+        # Like indexing, but its gradient is gathered word by word, which is much faster.
         return F.embedding(index, vectors).view(*character_ids.shape[:-1], -1)
 
     def _vectors(self, words: Tensor) -> Tensor:
@@ -127,7 +128,8 @@ class CharCnn(nn.Module):
         x = x[order.argsort()]
         for highway in self.highways:
             x = highway(x)
-        return self.projection(x).to(self.projection.weight.dtype)
+        vectors: Tensor = self.projection(x)
+        return vectors.to(self.projection.weight.dtype)
 
     def _convolved(self, words: Tensor, longest: int) -> Tensor:
         """The filters' maxima over a word, (words, filters).

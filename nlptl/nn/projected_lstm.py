@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from nlptl.nn.projected_lstm_kernel import Clips, Matrices, run_for_training, run_without_gradient
+from nlptl.nn.packing import Packing
+from nlptl.nn.projected_lstm_kernel import Clips, LstmState, Matrices, run_for_training, run_without_gradient
 
-LstmState = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Which tokens there are, in the order in which they are run: step by step, the longest rows first.
-
-    Attributes:
-        rows: (batch,), the rows from the longest to the shortest.
-        index: (tokens,), where each token stands in a flattened (batch * time).
-        counts: for each step the number of rows that still have a token; none is zero.
-        last: (batch,), for each of `rows` the place of its last token in `index`; -1 for a row without any.
-    """
-
-    rows: Tensor
-    index: Tensor
-    counts: list[int]
-    last: Tensor
-
-    @classmethod
-    def of(cls, lengths: Tensor, time: int) -> Packing:
-        """Packing of right-padded rows of `lengths` (batch,), each at most `time`."""
-        ordered, rows = lengths.sort(descending=True, stable=True)
-        steps = torch.arange(time, device=lengths.device)[:, None]
-        valid = steps < ordered
-        index = (rows * time + steps)[valid]
-        counts = valid.sum(dim=1)
-        starts = counts.cumsum(0) - counts
-        places = torch.arange(len(rows), device=lengths.device)
-        last = torch.where(ordered > 0, starts[(ordered - 1).clamp(min=0)] + places, -1)
-        return cls(rows, index, [count for count in counts.tolist() if count], last)
+__all__ = ["LstmState", "ProjectedLstm"]
 
 
 class ProjectedLstm(nn.Module):
@@ -75,12 +44,12 @@ class ProjectedLstm(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Uniform, with the variance that keeps each product's (Glorot & Bengio 2010); forget gates start open."""
-        for weight in (self.weight_input, self.weight_hidden, self.weight_projection):
-            fan_in, fan_out = (
-                weight.shape[1],
-                weight.shape[2] // (1 if weight is self.weight_projection else 4),
-            )
-            bound = (6.0 / (fan_in + fan_out)) ** 0.5
+        for weight, outputs in (
+            (self.weight_input, self.cell_size),
+            (self.weight_hidden, self.cell_size),
+            (self.weight_projection, self.projection_size),
+        ):
+            bound = (6.0 / (weight.shape[1] + outputs)) ** 0.5
             init.uniform_(weight, -bound, bound)
         bias = torch.zeros_like(self.bias)
         bias[:, self.cell_size : 2 * self.cell_size] = 1.0
@@ -94,30 +63,25 @@ class ProjectedLstm(nn.Module):
         Args:
             x: (directions, batch, time, input size), each row in the order in which it is read, padded on the right.
             state: (h, c) of the piece read before, (directions, batch, projection size) and (directions, batch, cell
-                size), or None for zeros. No gradient flows into it.
+                size), or None for zeros. No gradient flows into it, nor out of the state that is returned.
             lengths: (batch,), the numbers of tokens; every position is one where it is None.
 
         Returns:
             The outputs, (directions, batch, time, projection size), zero beyond a row's length, and each row's state
             after its last token. A row without any token keeps its state.
         """
-        directions, batch, time, width = x.shape
+        batch, time = x.shape[1:3]
         if lengths is None:
             lengths = torch.full((batch,), time, device=x.device)
         packing = Packing.of(lengths, time)
         h, c = self.zero_state(batch) if state is None else state
-        h, c = h.detach()[:, packing.rows], c.detach()[:, packing.rows]
-        tokens = x.reshape(directions, batch * time, width)[:, packing.index]
+        before = h.detach()[:, packing.rows], c.detach()[:, packing.rows]
         weights = Matrices(self.weight_input, self.weight_hidden, self.bias, self.weight_projection)
-        if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters())):
-            packed, after = run_for_training(tokens, h, c, weights, packing.counts, packing.last, self.clips)
-        else:
-            packed, after = run_without_gradient(tokens, h, c, weights, packing.counts, self.clips)
-        outputs = packed.new_zeros(directions, batch * time, self.projection_size)
-        outputs = outputs.index_copy(1, packing.index, packed)
+        wanted = x.requires_grad or any(weight.requires_grad for weight in weights)
+        run = run_for_training if wanted and torch.is_grad_enabled() else run_without_gradient
+        outputs, (h, c) = run(x, before, weights, packing, self.clips)
         places = packing.rows.argsort()
-        outputs = outputs.view(directions, batch, time, self.projection_size)
-        return outputs, (after[0][:, places], after[1][:, places])
+        return outputs, (h[:, places], c[:, places])
 
     def zero_state(self, batch: int) -> LstmState:
         """The state before anything was read."""

@@ -1,14 +1,15 @@
-"""The time loop of the projected LSTM over packed tokens, and its gradient written by hand.
+"""The time loop of the projected LSTM, and its gradient written by hand.
 
 Automatic differentiation would keep and revisit a dozen small tensors for every step. Here a step is one product for
-all directions and a few operations in place; gradients of the weights are one product each after the loop. tanh is
-taken as 2 sigmoid(2x) - 1, which the CPU computes several times faster.
+all directions and a few operations in place, and gradients of the weights are one product each after the loop. tanh
+is taken as 2 sigmoid(2x) - 1, which the CPU computes several times faster.
 
-Packed tokens stand step by step, `counts[t]` rows at step t, and the rows at a step are the first of those before.
+Tokens are packed; the rows at a step are the first of those one step before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,10 +17,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nlptl.nn.autocast import product_dtype
+from nlptl.nn.packing import Packing
 
-BLOCK_ELEMENTS = 2**23
+AHEAD = (
+    2**23
+)  # elements of the input's products that are computed ahead of the loop where no gradient is wanted
 
-State = tuple[Tensor, Tensor]
+LstmState = tuple[Tensor, Tensor]
 
 
 class Clips(NamedTuple):
@@ -42,9 +46,54 @@ class Matrices(NamedTuple):
     bias: Tensor
     projection: Tensor
 
-    def to(self, dtype: torch.dtype) -> Matrices:
-        """The same in another type."""
-        return Matrices(*(weight.to(dtype) for weight in self))
+
+def run_without_gradient(
+    x: Tensor, state: LstmState, weights: Matrices, packing: Packing, clips: Clips
+) -> tuple[Tensor, LstmState]:
+    """Run the loop and keep nothing but the outputs.
+
+    Args:
+        x: (D, batch, time, input).
+        state: (D, batch, projection) and (D, batch, cell), the rows in the order of the packing; overwritten.
+
+    Returns:
+        Outputs (D, batch, time, projection), and the state after each row's last token, in the packing's order.
+    """
+    h, c = state
+    dtype, counts = product_dtype(c), packing.counts
+    directions, size = c.shape[0], c.shape[2]
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        w = Matrices(*(weight.to(dtype) for weight in weights))
+        tokens = packing.pack(x).to(dtype)
+        outputs = c.new_empty(directions, tokens.shape[1], h.shape[2])
+        gates = c.new_empty(directions, c.shape[1], 4 * size)
+        for first, steps in _blocks(counts, AHEAD // (directions * 4 * size)):
+            block = tokens[:, first : first + sum(steps)]
+            sums = torch.baddbmm(w.bias[:, None], block, w.input)
+            start = 0
+            for rows in steps:
+                part = sums[:, start : start + rows].baddbmm_(h[:, :rows].to(dtype), w.hidden)
+                gate, now_c = gates[:, :rows].copy_(part), c[:, :rows]
+                gated = _step(gate, now_c, now_c, clips.cell).mul_(gate[..., 2 * size : 3 * size])
+                out = outputs[:, first + start : first + start + rows]
+                out.copy_(torch.bmm(gated.to(dtype), w.projection)).clamp_(
+                    -clips.projection, clips.projection
+                )
+                h[:, :rows] = out
+                start += rows
+        return packing.unpack(outputs, *x.shape[1:3]), (h, c)
+
+
+def _blocks(counts: list[int], tokens: int) -> Iterator[tuple[int, list[int]]]:
+    """The steps in runs of at most so many tokens, but at least one step; with the tokens before each run."""
+    first, steps = 0, list[int]()
+    for rows in counts:
+        if steps and sum(steps) + rows > tokens:
+            yield first, steps
+            first, steps = first + sum(steps), []
+        steps.append(rows)
+    if steps:
+        yield first, steps
 
 
 def _tanh(x: Tensor) -> Tensor:
@@ -69,72 +118,15 @@ def _step(gates: Tensor, before: Tensor, c: Tensor, cell_clip: float) -> Tensor:
     return _tanh(c)
 
 
-def run_without_gradient(
-    x: Tensor, h: Tensor, c: Tensor, weights: Matrices, counts: list[int], clips: Clips
-) -> tuple[Tensor, State]:
-    """Run the loop and keep nothing but the outputs.
-
-    Args:
-        x: (D, tokens, input), packed. h, c: (D, batch, projection), (D, batch, cell); overwritten.
-        counts: rows with a token at each step, falling.
-
-    Returns:
-        Outputs (D, tokens, projection), packed, and the state after each row's last token.
-    """
-    dtype, device = product_dtype(c), x.device.type
-    with torch.no_grad(), torch.autocast(device, enabled=False):
-        w = weights.to(dtype)
-        x = x.to(dtype)
-        directions, size = c.shape[0], c.shape[2]
-        outputs = c.new_empty(directions, x.shape[1], h.shape[2])
-        gates = c.new_empty(directions, c.shape[1], 4 * size)
-        ahead, start, end = (
-            x[:, :0],
-            0,
-            0,
-        )  # the input's products are ahead of the loop, from a step to a step
-        first = 0
-        for step, rows in enumerate(counts):
-            if start == end:
-                first = start
-                end = _block_end(counts, step, start, directions * 4 * size)
-                ahead = torch.baddbmm(w.bias[:, None], x[:, start:end], w.input)
-            part = ahead[:, start - first : start - first + rows]
-            part.baddbmm_(h[:, :rows].to(dtype), w.hidden)
-            now, now_c = gates[:, :rows].copy_(part), c[:, :rows]
-            gated = _step(now, now_c, now_c, clips.cell).mul_(now[..., 2 * size : 3 * size])
-            projected = torch.bmm(gated.to(dtype), w.projection)
-            out = outputs[:, start : start + rows].copy_(projected)
-            h[:, :rows] = out.clamp_(-clips.projection, clips.projection)
-            start += rows
-    return outputs, (h, c)
-
-
-def _block_end(counts: list[int], step: int, start: int, elements: int) -> int:
-    end = start
-    for rows in counts[step:]:
-        if end > start and (end + rows - start) * elements > BLOCK_ELEMENTS:
-            break
-        end += rows
-    return end
-
-
 def run_for_training(
-    x: Tensor, h: Tensor, c: Tensor, weights: Matrices, counts: list[int], last: Tensor, clips: Clips
-) -> tuple[Tensor, State]:
-    """As `run_without_gradient`, with gradients for `x` and the weights.
-
-    Args:
-        last: (batch,), the place of each row's last token, -1 where it has none.
-    """
-    dtype, device = product_dtype(c), x.device.type
-    with torch.autocast(device, enabled=False):
-        outputs, cells = _ProjectedLstm.apply(x, *weights, h, c, counts, clips, dtype)
-    some = (last >= 0)[:, None]
-    if not len(cells[0]):
-        return outputs, (h, c)
-    at = last.clamp(min=0)
-    return outputs, (torch.where(some, outputs.detach()[:, at], h), torch.where(some, cells[:, at], c))
+    x: Tensor, state: LstmState, weights: Matrices, packing: Packing, clips: Clips
+) -> tuple[Tensor, LstmState]:
+    """As `run_without_gradient`, with gradients for `x` and the weights; the state is not overwritten."""
+    h, c = state
+    dtype = product_dtype(c)
+    with torch.autocast(x.device.type, enabled=False):
+        outputs, last_h, last_c = _ProjectedLstm.apply(x, *weights, h, c, packing, clips, dtype)
+    return outputs, (last_h, last_c)
 
 
 class _ProjectedLstm(torch.autograd.Function):
@@ -148,23 +140,23 @@ class _ProjectedLstm(torch.autograd.Function):
         weight_projection: Tensor,
         h: Tensor,
         c: Tensor,
-        counts: list[int],
+        packing: Packing,
         clips: Clips,
         dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         # What a token meets, its own vector and the recurrent state side by side, takes part in one product.
         weight = torch.cat([weight_input, weight_hidden], dim=1).to(dtype)
         projection, offset = weight_projection.to(dtype), bias.to(dtype)[:, None]
-        directions, tokens, width = x.shape
-        size = c.shape[2]
+        directions, width, size = x.shape[0], x.shape[3], c.shape[2]
+        tokens = len(packing.index)
         read = x.new_empty(directions, tokens, weight.shape[1], dtype=dtype)
-        read[..., :width] = x
+        read[..., :width] = packing.pack(x)
         gated = read.new_empty(directions, tokens, size)  # what is projected
-        outputs = c.new_empty(directions, tokens, h.shape[2])
         cells = c.new_empty(directions, tokens, size)
+        outputs = c.new_empty(directions, tokens, h.shape[2])
         gates = []
         start, before_h, before_c = 0, h, c
-        for rows in counts:
+        for rows in packing.counts:
             now = slice(start, start + rows)
             read[:, now, width:] = before_h[:, :rows]
             gate = torch.baddbmm(offset, read[:, now], weight).to(c.dtype)
@@ -175,70 +167,99 @@ class _ProjectedLstm(torch.autograd.Function):
             gates.append(gate)
             start += rows
         ctx.save_for_backward(weight, projection, c, read, gated, cells, outputs, *gates)
-        ctx.counts, ctx.clips = counts, clips
-        ctx.mark_non_differentiable(cells)
-        return outputs, cells
+        ctx.packing, ctx.clips = packing, clips
+        ctx.set_materialize_grads(False)
+        some, last = (packing.last >= 0)[:, None], packing.last.clamp(min=0)
+        last_h, last_c = h, c
+        if tokens:
+            last_h = torch.where(some, outputs[:, last], h)
+            last_c = torch.where(some, cells[:, last], c)
+        ctx.mark_non_differentiable(last_h, last_c)
+        return packing.unpack(outputs, *x.shape[1:3]), last_h, last_c
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_outputs: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 10
         weight, projection, c, read, gated, cells, outputs, *gates = ctx.saved_tensors
-        counts, clips = ctx.counts, ctx.clips
-        hidden, size = outputs.shape[2], c.shape[2]
-        width = read.shape[2] - hidden
-        aten = torch.ops.aten
+        width = read.shape[2] - outputs.shape[2]
         with torch.autocast(c.device.type, enabled=False):
-            back, back_projection = weight.transpose(1, 2), projection.transpose(1, 2)
-            grad_sums = read.new_empty(read.shape[0], read.shape[1], 4 * size)
-            grad_projected = read.new_empty(outputs.shape)
-            grad_read = torch.empty_like(read)
-            grad_bias = c.new_zeros(c.shape[0], 4 * size)
-            grad_h = outputs.new_zeros(c.shape[0], c.shape[1], hidden)
-            grad_c, scratch, scratch_gates = (
-                c.new_zeros(c.shape),
-                torch.empty_like(c),
-                c.new_empty(*c.shape[:2], 4 * size),
-            )
+            grads = _Gradients(weight, projection, c, read, outputs)
+            grad_outputs = ctx.packing.pack(grad)
             start = outputs.shape[1]
+            counts = ctx.packing.counts
             for step in range(len(counts) - 1, -1, -1):
-                rows = counts[step]
-                start -= rows
-                now = slice(start, start + rows)
-                earlier = c if step == 0 else cells[:, start - counts[step - 1] : start]
-                gate = gates[step]
-                d_c, temp, d_gate = grad_c[:, :rows], scratch[:, :rows], scratch_gates[:, :rows]
-                tanh_c = _tanh(cells[:, now])
-                i, f, o, g = (gate[..., k * size : (k + 1) * size] for k in range(4))
-                d_i, d_f, d_o, d_g = (d_gate[..., k * size : (k + 1) * size] for k in range(4))
-                d_h = grad_h[:, :rows].add_(grad_outputs[:, now])
-                d_p = grad_projected[:, now].copy_(
-                    aten.hardtanh_backward(d_h, outputs[:, now], -clips.projection, clips.projection)
-                )
-                temp.copy_(torch.bmm(d_p, back_projection))
-                torch.mul(temp, tanh_c, out=d_o)
-                temp.mul_(o)
-                d_c.add_(aten.tanh_backward.grad_input(temp, tanh_c, grad_input=temp))
-                aten.hardtanh_backward.grad_input(d_c, cells[:, now], -clips.cell, clips.cell, grad_input=d_c)
-                torch.mul(d_c, g, out=d_i)
-                torch.mul(d_c, earlier[:, :rows], out=d_f)
-                torch.mul(d_c, i, out=temp)
-                three = slice(0, 3 * size)
-                aten.sigmoid_backward.grad_input(
-                    d_gate[..., three], gate[..., three], grad_input=d_gate[..., three]
-                )
-                aten.tanh_backward.grad_input(temp, g, grad_input=d_g)
-                d_c.mul_(f)
-                grad_bias += d_gate.sum(dim=1)
-                d_sums = grad_sums[:, now].copy_(d_gate)
-                torch.bmm(d_sums, back, out=grad_read[:, now])
-                grad_h[:, :rows] = grad_read[:, now, width:]
-            grad_weight = torch.bmm(read.transpose(1, 2), grad_sums)
-            grad_projection = torch.bmm(gated.transpose(1, 2), grad_projected)
-        return (
-            grad_read[..., :width].to(c.dtype),
-            grad_weight[:, :width].to(c.dtype),
-            grad_weight[:, width:].to(c.dtype),
-            grad_bias,
-            grad_projection.to(c.dtype),
-            *(None,) * 5,
-        )
+                start -= counts[step]
+                now = slice(start, start + counts[step])
+                before = c if step == 0 else cells[:, start - counts[step - 1] : start]
+                grads.step(grad_outputs, outputs, cells, before, gates[step], now, ctx.clips)
+            grad_weight = torch.bmm(read.transpose(1, 2), grads.sums).to(c.dtype)
+            grad_projection = torch.bmm(gated.transpose(1, 2), grads.projected).to(c.dtype)
+            grad_x = ctx.packing.unpack(grads.read[..., :width].to(grad.dtype), *grad.shape[1:3])
+        grad_input, grad_hidden = grad_weight[:, :width], grad_weight[:, width:]
+        return grad_x, grad_input, grad_hidden, grads.bias, grad_projection, *(None,) * 5
+
+
+class _Gradients:
+    """What is carried from step to step, from the last to the first, and gathered over all of them.
+
+    Attributes:
+        read: (D, tokens, input + projection), of what the tokens met.
+        sums: (D, tokens, 4 cell), of the sums that make the gates. projected: (D, tokens, projection), of the
+            projections before they are clipped.
+        bias: (D, 4 cell).
+        h, c: (D, batch, ...), of the state that the step after left.
+    """
+
+    def __init__(self, weight: Tensor, projection: Tensor, c: Tensor, read: Tensor, outputs: Tensor) -> None:
+        directions, batch, size = c.shape
+        self.weight, self.weight_projection = weight.transpose(1, 2), projection.transpose(1, 2)
+        self.read = torch.empty_like(read)
+        self.sums = read.new_empty(*read.shape[:2], 4 * size)
+        self.projected = torch.empty_like(outputs, dtype=read.dtype)
+        self.bias = c.new_zeros(directions, 4 * size)
+        self.h = outputs.new_zeros(directions, batch, outputs.shape[2])
+        self.c = torch.zeros_like(c)
+        self.scratch, self.scratch_gates = torch.empty_like(c), c.new_empty(directions, batch, 4 * size)
+
+    def step(
+        self,
+        grad_outputs: Tensor,
+        outputs: Tensor,
+        cells: Tensor,
+        before: Tensor,
+        gate: Tensor,
+        now: slice,
+        clips: Clips,
+    ) -> None:
+        """Go back over one step.
+
+        Args:
+            before: (D, rows or more, cell), the cells that the step began with.
+            gate: (D, rows, 4 cell). now: the step's tokens.
+        """
+        aten, size, rows = torch.ops.aten, cells.shape[2], gate.shape[1]
+        d_c, temp, d_gate = self.c[:, :rows], self.scratch[:, :rows], self.scratch_gates[:, :rows]
+        i, f, o, g = gate.split(size, dim=2)
+        d_i, d_f, d_o, d_g = d_gate.split(size, dim=2)
+        d_h = self.h[:, :rows].add_(grad_outputs[:, now])
+        d_projected = self.projected[:, now]
+        d_projected.copy_(aten.hardtanh_backward(d_h, outputs[:, now], -clips.projection, clips.projection))
+        temp.copy_(torch.bmm(d_projected, self.weight_projection))  # of o * tanh(c)
+        tanh_c = _tanh(cells[:, now])
+        torch.mul(temp, tanh_c, out=d_o)
+        temp.mul_(o)
+        d_c.add_(aten.tanh_backward.grad_input(temp, tanh_c, grad_input=temp))
+        aten.hardtanh_backward.grad_input(d_c, cells[:, now], -clips.cell, clips.cell, grad_input=d_c)
+        torch.mul(d_c, g, out=d_i)
+        torch.mul(d_c, before[:, :rows], out=d_f)
+        torch.mul(d_c, i, out=temp)
+        sigmoids, d_sigmoids = gate[..., : 3 * size], d_gate[..., : 3 * size]
+        aten.sigmoid_backward.grad_input(d_sigmoids, sigmoids, grad_input=d_sigmoids)
+        aten.tanh_backward.grad_input(temp, g, grad_input=d_g)
+        d_c.mul_(f)
+        self.bias += d_gate.sum(dim=1)
+        d_read = self.read[:, now]
+        d_read.copy_(torch.bmm(self.sums[:, now].copy_(d_gate), self.weight))
+        self.h[:, :rows] = d_read[..., -outputs.shape[2] :]
