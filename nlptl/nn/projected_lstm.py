@@ -58,7 +58,7 @@ class ProjectedLstm(nn.Module):
     def forward(
         self, x: Tensor, state: LstmState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, LstmState]:
-        """Run the layer. Matrix products are in the autocast type where autocast is on; the states never are.
+        """Run the layer. Matrix products are in the autocast type where autocast is on; the state is never in half.
 
         Args:
             x: (directions, batch, time, input size), each row in the order in which it is read, padded on the right.
@@ -75,13 +75,14 @@ class ProjectedLstm(nn.Module):
             lengths = torch.full((batch,), time, device=x.device)
         packing = Packing.of(lengths, time)
         h, c = self.zero_state(batch) if state is None else state
-        before = h.detach()[:, packing.rows], c.detach()[:, packing.rows]
+        wide = torch.promote_types(self.weight_input.dtype, torch.float32)
+        before = h.detach()[:, packing.rows].to(wide), c.detach()[:, packing.rows].to(wide)
         weights = Matrices(self.weight_input, self.weight_hidden, self.bias, self.weight_projection)
         wanted = x.requires_grad or any(weight.requires_grad for weight in weights)
         run = run_for_training if wanted and torch.is_grad_enabled() else run_without_gradient
         outputs, (h, c) = run(x, before, weights, packing, self.clips)
         places = packing.rows.argsort()
-        return outputs, (h[:, places], c[:, places])
+        return outputs.to(self.weight_input.dtype), (h[:, places], c[:, places])
 
     def zero_state(self, batch: int) -> LstmState:
         """The state before anything was read."""

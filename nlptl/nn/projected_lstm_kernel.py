@@ -54,13 +54,14 @@ def run_without_gradient(
 
     Args:
         x: (D, batch, time, input).
-        state: (D, batch, projection) and (D, batch, cell), the rows in the order of the packing; overwritten.
+        state: (D, batch, projection) and (D, batch, cell), in fp32 or wider, the rows in the order of the packing;
+            overwritten.
 
     Returns:
         Outputs (D, batch, time, projection), and the state after each row's last token, in the packing's order.
     """
     h, c = state
-    dtype, counts = product_dtype(c), packing.counts
+    dtype, counts = product_dtype(weights.input), packing.counts
     directions, size = c.shape[0], c.shape[2]
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         w = Matrices(*(weight.to(dtype) for weight in weights))
@@ -123,7 +124,7 @@ def run_for_training(
 ) -> tuple[Tensor, LstmState]:
     """As `run_without_gradient`, with gradients for `x` and the weights; the state is not overwritten."""
     h, c = state
-    dtype = product_dtype(c)
+    dtype = product_dtype(weights.input)
     with torch.autocast(x.device.type, enabled=False):
         outputs, last_h, last_c = _ProjectedLstm.apply(x, *weights, h, c, packing, clips, dtype)
     return outputs, (last_h, last_c)

@@ -163,14 +163,14 @@ def convert_weights(path: str | Path, config: ElmoConfig) -> tuple[dict[str, Ten
             config's, or does not hold floating-point numbers; there are links to elsewhere.
     """
     where = f"in {path}"
-    shapes = dict(_shapes(config))
     try:
         with h5py.File(path, "r") as file:
-            _check(file, shapes, where)
-            tensors = {key: torch.from_numpy(file[key].astype("float32")[()]) for key in shapes}
+            data_sets = _checked(file, config, where)
+            tensors = {key: torch.from_numpy(item.astype("float32")[()]) for key, item in data_sets.items()}
     except ModelError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    # h5py raises a TypeError for a type of data that numpy does not have.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"not a readable HDF5 file ({_first_line(error)})", where, MEND) from error
     return dict(_renamed(tensors, config)), []
 
@@ -207,16 +207,17 @@ def _shapes(config: ElmoConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield f"{_cell(direction, layer)}/W_P_0", (cell, projection)
 
 
-def _check(file: h5py.File, shapes: dict[str, tuple[int, ...]], where: str) -> None:
-    """Everything that can be wrong, before any array is read."""
-    found = {}
-    for key, item in _data_sets(file, "", where):
-        if key not in shapes:
-            raise ModelError(f"no place for '{key}'", where, "give the options.json that belongs to the file")
-        found[key] = item
-    for key, shape in shapes.items():
+def _checked(file: h5py.File, config: ElmoConfig, where: str) -> dict[str, h5py.Dataset]:
+    """The data sets of a file; everything that can be wrong is found before any array is read.
+
+    The file, not the config, bounds the work: a config may promise a billion layers.
+    """
+    found = dict(_data_sets(file, "", where))
+    used = set()
+    for key, shape in _shapes(config):
         if key not in found:
             raise ModelError(f"no data set '{key}'", where, "give the options.json that belongs to the file")
+        used.add(key)
         item = found[key]
         if item.dtype.kind != "f":
             raise ModelError(f"'{key}' holds {item.dtype}, not floating-point numbers", where, MEND)
@@ -225,6 +226,13 @@ def _check(file: h5py.File, shapes: dict[str, tuple[int, ...]], where: str) -> N
             raise ModelError(cause, where, "give the options.json that belongs to the file")
         if item.external or item.is_virtual:
             raise ModelError(f"'{key}' keeps its numbers in another file", where, MEND)
+        if not item.id.get_storage_size():  # room for any size can be promised in a few bytes
+            raise ModelError(f"the numbers of '{key}' were never written", where, MEND)
+    unused = [key for key in found if key not in used]
+    if unused:
+        cause = f"no place for '{unused[0]}'"
+        raise ModelError(cause, where, "give the options.json that belongs to the file")
+    return found
 
 
 def _data_sets(

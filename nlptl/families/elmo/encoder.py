@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from nlptl.families.elmo.characters import CHARACTERS
 from nlptl.families.elmo.configuration import ElmoConfig
 from nlptl.nn.char_cnn import CharacterEmbedding, CharacterFilters, CharCnn, NormalLinear
 from nlptl.nn.dropout import scaled_mask
@@ -19,10 +20,6 @@ from nlptl.nn.projected_lstm import LstmState, ProjectedLstm
 from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.sequences import reverse_valid, valid_lengths
 from nlptl.training.models import LayeredModel
-
-CHARACTERS = (
-    262  # 256 bytes, two marks of a sentence, two of a word, padding, and row 0 for positions without a word
-)
 
 # Layers that know how they begin.
 SELF_STARTING = (CharacterEmbedding, CharacterFilters, NormalLinear, ProjectedLstm, ScalarMix)
