@@ -21,6 +21,7 @@ from nlptl.data.encoding import encode_rows
 from nlptl.data.label_ids import as_list
 from nlptl.data.lm_text import LmText
 from nlptl.families.base import Family
+from nlptl.nn.projected_lstm import ProjectedLstm
 from nlptl.nn.softmax import CHUNK_ELEMENTS
 from nlptl.pretrained.models import ModelFolder
 from nlptl.training.batching import LengthBuckets
@@ -103,7 +104,8 @@ def finetuning_forecast(
     frozen = config.strategy == "freeze"
     assert config.batch_size is not None and (frozen or config.epochs is not None)
     epochs = 0 if frozen else config.epochs or 0
-    longest = int(np.sort(lengths)[-config.batch_size :].sum())
+    trained = np.minimum(lengths, getattr(model.config, "max_trained_tokens", lengths))
+    longest = int(np.sort(trained)[-config.batch_size :].sum())
     kept = min(longest, getattr(model.config, "max_kept_tokens", longest))
     memory = peak_memory_mb(model.device) if frozen else training_memory_mb(model, kept)
     plan: dict[str, Any] = {
@@ -171,12 +173,17 @@ def training_memory_mb(model: PreTrainedModel, tokens: int) -> float:
     """A forecast: what this process holds already, weights with gradients and two moments, kept activations.
 
     An LSTM keeps about seven vectors of its width a token for the backward pass (four gates, cell, its tanh and
-    output); dropout and the penalties keep about three more.
+    output); dropout and the penalties keep about three more. One with a projection keeps seven of its cell's width and
+    three of its output's, for each direction.
     """
     weights = 16 * model.num_parameters()
-    widths = [module.hidden_size for module in model.modules() if isinstance(module, nn.LSTM)]
-    activations = 4 * tokens * 10 * sum(widths)
-    return peak_memory_mb(model.device) + (weights + activations) / 2**20
+    kept = 0
+    for module in model.modules():
+        if isinstance(module, nn.LSTM):
+            kept += 10 * module.hidden_size
+        elif isinstance(module, ProjectedLstm):
+            kept += module.directions * (7 * module.cell_size + 3 * module.projection_size)
+    return peak_memory_mb(model.device) + (weights + 4 * tokens * kept) / 2**20
 
 
 def _softmax_mb(tokens: int, words: int) -> float:

@@ -109,11 +109,12 @@ def _lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
 
 def _pretrain_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
     figures = report["validation"]
-    yield (
-        f"validation: perplexity {figures['perplexity']:,.2f}, {figures['loss']:.4f} nats a token, "
-        f"{figures['bits_per_character']:.3f} bits a character, on {figures['tokens']:,} tokens"
-    )
-    yield f"language model: {report['output']} ({report['family']}, {report['parameters']:,} parameters)"
+    if figures["loss"] is not None:  # word vectors predict no text
+        yield (
+            f"validation: perplexity {figures['perplexity']:,.2f}, {figures['loss']:.4f} nats a token, "
+            f"{figures['bits_per_character']:.3f} bits a character, on {figures['tokens']:,} tokens"
+        )
+    yield f"model: {report['output']} ({report['family']}, {report['parameters']:,} parameters)"
     yield f"{report['steps']:,} steps over {report['train_tokens']:,} tokens in {_effort(report)}"
 
 

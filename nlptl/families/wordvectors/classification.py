@@ -12,6 +12,7 @@ from transformers.utils import ModelOutput
 
 from nlptl.families.wordvectors.configuration import PAD, SEP, WordVectorsConfig
 from nlptl.families.wordvectors.modeling import WordVectorsModel, WordVectorsPreTrainedModel
+from nlptl.nn.classification_loss import classification_loss
 from nlptl.nn.heads import build_head, head_penalty, head_scores
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.sequences import valid_lengths
@@ -90,16 +91,12 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, LayeredCl
         Args:
             input_ids, attention_mask: (batch, time), padded on the right.
             labels: (batch,) class numbers, or (batch, classes) of zeros and ones for a multi-label problem.
-            class_weights: (classes,), how much an example of each class counts in the loss; of a multi-label problem,
-                how much more those texts count that have the label than those that do not.
+            class_weights: as in `classification_loss`.
         """
         logits = self.classify(self.represent(input_ids, attention_mask), attention_mask)
         loss = None
         if labels is not None:
-            if self.config.problem_type == "multi_label_classification":
-                loss = F.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=class_weights)
-            else:
-                loss = F.cross_entropy(logits, labels, weight=class_weights)
+            loss = classification_loss(logits, labels, self.config.problem_type, class_weights)
             if self.training:
                 loss = loss + head_penalty(self.head, loss)
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
