@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nlptl.commands.feature_files import (
+from nlptl.commands.features.files import (
     FeatureRow,
     check_feature_file,
     check_room,
@@ -16,9 +16,9 @@ from nlptl.commands.feature_files import (
     file_bytes,
     size_in_words,
 )
-from nlptl.commands.feature_rows import Census, FeatureRows, Row
-from nlptl.commands.feature_tokens import TextReader, text_tokens
-from nlptl.commands.feature_vectors import Extractor, Features, chosen_layers, layer_widths
+from nlptl.commands.features.rows import Census, FeatureRows, Row
+from nlptl.commands.features.tokens import TextReader, text_tokens
+from nlptl.commands.features.vectors import Extractor, Features, chosen_layers, layer_widths
 from nlptl.commands.invocation import Invocation
 from nlptl.config import ExtractConfig
 from nlptl.errors import ConfigError, ModelError, UsageError

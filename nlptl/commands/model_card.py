@@ -46,7 +46,9 @@ def language_model_card(
     ]
     return "\n".join(
         [
-            *_front_matter(["text-generation", str(report["family"])]),
+            *_front_matter(
+                ["text-generation" if "loss" in figures else "feature-extraction", str(report["family"])]
+            ),
             f"# {report['family']} {'language model' if 'loss' in figures else 'model'}",
             "",
             _table(("", ""), rows),

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from transformers import AutoModel, AutoTokenizer
 
 import nlptl
-from nlptl.commands import feature_rows, feature_vectors
+from nlptl.commands.features import rows, vectors
 from nlptl.families.ulmfit.modeling import UlmfitModel
 from nlptl.version import __version__
 
@@ -416,7 +416,7 @@ def test_the_size_is_said_before_the_work_and_in_a_dry_run(
 def test_tokens_of_many_rows_are_forecast_from_a_sample(
     command: Command, language_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_rows, "SAMPLE_ROWS", 40)
+    monkeypatch.setattr(rows, "SAMPLE_ROWS", 40)
     data = tmp_path / "many.jsonl"  # short texts first
     texts = ["dull " * (1 if number < 300 else 9) + "story" for number in range(400)]
     data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
@@ -437,7 +437,7 @@ def test_a_disk_without_room_is_found_before_the_model_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 100))
-    monkeypatch.setattr(feature_vectors.Extractor, "vectors", lambda *a: pytest.fail("it ran"))
+    monkeypatch.setattr(vectors.Extractor, "vectors", lambda *a: pytest.fail("it ran"))
     for name, size in (("f.npy", 128), ("f.safetensors", 2 * (128 + 4 * 8))):
         line = ("extract-features", "--model", language_model_folder, "--data", data, "-o", tmp_path / name)
         outcome = command(*line, "-q")
@@ -558,7 +558,7 @@ def test_vectors_do_not_depend_on_the_windows_they_are_computed_in(
     extract: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = np.load(extract("a.npy")[1])
-    monkeypatch.setattr(feature_vectors, "WINDOW_ROWS", 1)
+    monkeypatch.setattr(vectors, "WINDOW_ROWS", 1)
     np.testing.assert_allclose(np.load(extract("b.npy")[1]), whole, atol=1e-6)
 
 
@@ -601,16 +601,16 @@ def test_an_interrupted_run_leaves_no_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, calls = feature_vectors.Extractor.vectors, []
+    whole, calls = vectors.Extractor.vectors, []
 
-    def vectors(self: Any, encodings: Any) -> Any:
+    def interrupted(self: Any, encodings: Any) -> Any:
         calls.append(len(encodings))
         if len(calls) == 2:
             raise KeyboardInterrupt
         return whole(self, encodings)
 
-    monkeypatch.setattr(feature_vectors, "WINDOW_ROWS", 2)
-    monkeypatch.setattr(feature_vectors.Extractor, "vectors", vectors)
+    monkeypatch.setattr(vectors, "WINDOW_ROWS", 2)
+    monkeypatch.setattr(vectors.Extractor, "vectors", interrupted)
     line = ("extract-features", "--model", language_model_folder, "--data", data, "-o", tmp_path / name)
     assert command(*line, "-q").returncode == 130
     assert calls == [2, 2]
