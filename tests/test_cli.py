@@ -78,9 +78,9 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         | {"class_weight": "balanced", "early_stopping": 3, **COLUMN_KEYS},
     ),
     "extract-features": (
-        f"--model m --data d {COLUMNS} --level token --pooling max --layers 0,2 --pretokenized",
+        f"--model m --data d {COLUMNS} --level token --pooling max --layers 0,2 --pretokenized --stateful",
         {"model": "m", "data": "d", "level": "token", "pooling": "max", "layers": "0,2", "pretokenized": True}
-        | COLUMN_KEYS,
+        | {"stateful": True, **COLUMN_KEYS},
     ),
     "evaluate": (
         f"--model m --data d {COLUMNS} --compare n --min-accuracy 0.9 --unknown-labels skip",
@@ -98,9 +98,11 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"model": "m", "data": "d", "format": "csv", "probabilities": True, **COLUMN_KEYS},
     ),
     "models import": (
-        "--from fastai --weights w.pth --vocab i.pkl --backward-weights b.pth",
+        "--from fastai --weights w.pth --vocab i.pkl --backward-weights b.pth --options o.json --words-of a b",
         {
             "source": "fastai",
+            "options": Path("o.json"),
+            "words_of": ("a", "b"),
             "weights": Path("w.pth"),
             "vocab": Path("i.pkl"),
             "backward_weights": Path("b.pth"),
@@ -313,7 +315,7 @@ def test_resume_without_a_config_reads_that_of_the_run(nlptl: Runner) -> None:
             "models import",
             "--from, --weights and --output are missing; for example nlptl models import --from fastai",
         ),
-        ("models import --from allennlp", "invalid value for '--from'"),
+        ("models import --from allen", "invalid value for '--from'"),
         ("pretrain --text", "option '--text' requires an argument"),
     ],
 )

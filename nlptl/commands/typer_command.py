@@ -9,7 +9,7 @@ from typer.core import TyperCommand
 
 from nlptl.errors import UsageError
 
-SEVERAL_VALUES = ("text", "validation_text", "lm_text")
+SEVERAL_VALUES = ("text", "validation_text", "lm_text", "words_of")
 
 
 class Command(TyperCommand):
