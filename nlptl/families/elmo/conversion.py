@@ -160,7 +160,7 @@ def convert_weights(path: str | Path, config: ElmoConfig) -> tuple[dict[str, Ten
 
     Raises:
         ModelError: the file is damaged or no HDF5 file; a data set is missing, unknown, of another shape than the
-            config's, or does not hold floating-point numbers; there are links to elsewhere.
+            config's, or does not hold finite floating-point numbers; there are links to elsewhere.
     """
     where = f"in {path}"
     try:
@@ -172,6 +172,9 @@ def convert_weights(path: str | Path, config: ElmoConfig) -> tuple[dict[str, Ten
     # h5py raises a TypeError for a type of data that numpy does not have.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"not a readable HDF5 file ({_first_line(error)})", where, MEND) from error
+    for key, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ModelError(f"'{key}' holds values that are not finite", where, MEND)
     return dict(_renamed(tensors, config)), []
 
 
@@ -199,12 +202,10 @@ def _shapes(config: ElmoConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "CNN_proj/b_proj", (projection,)
     for direction in (0, 1):
         for layer in range(config.num_layers):
-            yield (
-                f"{_cell(direction, layer)}/W_0",
-                (2 * projection, 4 * cell),
-            )  # rows of the input, then of the state
-            yield f"{_cell(direction, layer)}/B", (4 * cell,)
-            yield f"{_cell(direction, layer)}/W_P_0", (cell, projection)
+            prefix = _cell(direction, layer)
+            yield f"{prefix}/W_0", (2 * projection, 4 * cell)  # rows of the input, then of the state
+            yield f"{prefix}/B", (4 * cell,)
+            yield f"{prefix}/W_P_0", (cell, projection)
 
 
 def _checked(file: h5py.File, config: ElmoConfig, where: str) -> dict[str, h5py.Dataset]:

@@ -224,6 +224,15 @@ def hold_integers(file: h5py.File) -> None:
     file["CNN/b_cnn_0"] = np.zeros(2, np.int64)
 
 
+def hold_a_nan(file: h5py.File) -> None:
+    file["CNN/b_cnn_1"][2] = float("nan")
+
+
+def promise_numbers(file: h5py.File) -> None:
+    del file["CNN/b_cnn_1"]
+    file.create_dataset("CNN/b_cnn_1", (4,), np.float32)
+
+
 def hold_strings(file: h5py.File) -> None:
     del file["CNN/b_cnn_0"]
     file.create_dataset("CNN/b_cnn_0", (2,), h5py.string_dtype())
@@ -263,6 +272,8 @@ def hold_itself(file: h5py.File) -> None:
         (misshape, r"'CNN_proj/W_proj' has the shape \(6, 4\), expected \(6, 3\)"),
         (grow, r"'char_embed' has the shape \(1099511627776, 4\), expected \(261, 4\)"),
         (hold_integers, r"'CNN/b_cnn_0' holds int64, not floating-point numbers"),
+        (hold_a_nan, r"'CNN/b_cnn_1' holds values that are not finite"),
+        (promise_numbers, r"the numbers of 'CNN/b_cnn_1' were never written"),
         (hold_strings, r"'CNN/b_cnn_0' holds object, not floating-point numbers"),
         (link_outside, r"'char_embed' is a link to elsewhere"),
         (link_inside, r"'CNN_high_0/b_carry' is a link to elsewhere"),
@@ -278,6 +289,17 @@ def test_a_file_that_does_not_fit_is_an_error_that_names_the_data_set(
         change(file)
     with pytest.raises(ModelError, match=f"^{message}.*, in .*weights.hdf5; give"):
         convert_weights(weights, config)
+
+
+def test_options_of_absurd_sizes_are_refused_at_once(
+    weights: Path, write_options: Callable[[object], Path]
+) -> None:
+    for section, key in (("lstm", "dim"), ("lstm", "n_layers"), ("char_cnn", "n_highway")):
+        options = copy.deepcopy(OPTIONS)
+        options[section][key] = 10**15
+        absurd = ElmoConfig(vocab_size=4, **read_options(write_options(options)))
+        with pytest.raises(ModelError, match=r"^('.*' has the shape|no data set)"):
+            convert_weights(weights, absurd)
 
 
 def test_a_damaged_file_is_an_error_of_one_line(weights: Path, config: ElmoConfig, tmp_path: Path) -> None:
