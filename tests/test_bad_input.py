@@ -1,92 +1,42 @@
 # ruff: noqa: E501 - a row of the table is a line
 """Every bad input ends with its own message (cause, place, remedy) and exit code 2, and loses nothing; the table below
-is the test. `{lm}`, `{backward}`, `{classifier}`, `{data}` and `{text}` stand for good inputs; other names are relative
-to the folder that the row prepares."""
+is the test. `{lm}`, `{elmo}`, `{classifier}`, `{data}` and their like stand for good inputs; other names are relative to
+the folder that the row prepares."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
-import pickle
 import re
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-import torch
 
 from nlptl import cli
-
-Prepare = Callable[[Path, dict[str, Path]], object]
-MARKER = "a-pickle-ran-this"
-GOOD = "text,label\n" + "".join(f"review {n},{'good' if n % 2 else 'bad'}\n" for n in range(12))
-
-
-class Row(NamedTuple):
-    """One bad input: its name, the command line, what the message says, and how the input is made."""
-
-    id: str
-    line: str
-    message: str
-    prepare: Prepare = lambda folder, good: None
-
-
-class MarksAFile:
-    """What a malicious pickle does when it is loaded."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {MARKER}",)
-
-
-def file(name: str, content: str | bytes) -> Prepare:
-    def prepare(folder: Path, good: dict[str, Path]) -> None:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-    return prepare
-
-
-def made_by_torch(name: str, content: Any) -> Prepare:
-    return lambda folder, good: torch.save(content, folder / name)
-
-
-def several(*steps: Prepare) -> Prepare:
-    return lambda folder, good: [step(folder, good) for step in steps]
-
-
-def folder(name: str) -> Prepare:
-    return lambda folder, good: (folder / name).mkdir()
-
-
-def model(source: str, damage: Callable[[Path], object]) -> Prepare:
-    """A copy of a good model as `m`, then damaged."""
-    return lambda folder, good: (shutil.copytree(good[source] / "model", folder / "m"), damage(folder / "m"))
-
-
-def config(**values: Any) -> Callable[[Path], object]:
-    def damage(path: Path) -> None:
-        known = json.loads((path / "config.json").read_text())
-        (path / "config.json").write_text(json.dumps({**known, **values}))
-
-    return damage
-
-
-def cut(name: str, to_bytes: int) -> Callable[[Path], object]:
-    return lambda path: (path / name).write_bytes((path / name).read_bytes()[:to_bytes])
-
-
-def without(*names: str) -> Callable[[Path], object]:
-    def damage(path: Path) -> None:
-        for name in names:
-            (path / name).unlink()
-
-    return damage
+from nlptl.commands.invocation import Invocation
+from nlptl.commands.models import import_checkpoint
+from nlptl.config import ImportConfig
+from nlptl.training.progress import Reporter
+from tests.bad_input.families import FAMILIES
+from tests.bad_input.imports import IMPORTS
+from tests.bad_input.making import (
+    GOOD,
+    MARKER,
+    MENTION,
+    Row,
+    config,
+    cut,
+    file,
+    folder,
+    model,
+    without,
+)
+from tests.releases import elmo_release
 
 
 def more_tokens(path: Path) -> None:
@@ -108,10 +58,8 @@ PTT = "pretrain --family ulmfit --size tiny --text {text} -o out "
 EV = "evaluate --model {classifier} --data "
 PR = "predict --model {classifier} "
 EX = "extract-features --model {lm} --data {data} -o "
-IM = "models import --from fastai -o out --weights "
 M = "predict --model m {data}"
 UNTIDY = "epoch: 3\nlearning_rate: -1\nlm: {epoch: 3}\n"
-MENTION = r"; .*--help`"
 
 CONFIGS = [
     Row("no such config", "finetune no.yaml", "no such config file, no.yaml; check the path.*"),
@@ -192,7 +140,7 @@ MODELS = [
     Row("a run without a model", M, "no config.json, m; a model folder is what a run writes as model/", file("m/config.yaml", "")),
     Row("a file for a model", "predict --model {data} {data}", "a file where a model folder is due, .*; name the folder.*"),
     Row("classifier to fine-tune", "finetune --model {classifier} --data {data} -o out", "a classifier where .*, .*; name what .*"),
-    Row("classifier to pretrain", "pretrain --model {classifier} --text {text} -o out", "not a language model, .*; name what .*"),
+    Row("classifier to pretrain", "pretrain --model {classifier} --text {text} -o out", "a classifier, which cannot go on as a language model, .*; name what .*"),
     Row("language model to predict", "predict --model {lm} {data}", "a language model, not a classifier, .*; train one: nlptl.*"),
     Row("directions swapped", "finetune --model {backward} --backward-model {lm} --data {data} -o out", "a backward language model where .*, .*; .*"),
     Row("two of one direction", "finetune --model {lm} --backward-model {lm} --data {data} -o out", "a forward language model where .*, .*; .*"),
@@ -210,16 +158,6 @@ MODELS = [
     Row("tokens without rows", "finetune --model m --data {data} -o out", "its tokenizer has .* rows for .*, m; use.*", model("lm", more_tokens)),
     Row("compared with other labels", EV + "{data} --compare m -o out", "its labels are x, y and .* bad, good, m; compare.*",
         model("classifier", config(id2label={"0": "x", "1": "y"}, label2id={"x": 0, "y": 1}))),
-    Row("malicious weights", IM + "w.pth", "refused: .*posix.system, in w.pth; weights run nothing.*", made_by_torch("w.pth", {"a": MarksAFile()})),
-    Row("malicious vocabulary", IM + "w.pth --vocab v.pkl", "refused: .*posix.system, in v.pkl; a list of words runs nothing.*",
-        several(lambda folder, good: torch.save(fastai_language_model(), folder / "w.pth"), file("v.pkl", pickle.dumps(MarksAFile())))),
-    Row("malicious, in a full folder", IM + "x.pth --force", "refused: .*, in x.pth; weights run nothing.*",
-        several(made_by_torch("x.pth", {"a": MarksAFile()}), file("out/model/config.json", "{}"))),
-    Row("checkpoint absent", IM + "no.pth", "no such file, no.pth; check the path"),
-    Row("checkpoint of another", IM + "w.pth", "an encoder without its softmax, in w.pth; import.*", made_by_torch("w.pth", {"x": torch.zeros(2)})),
-    Row("no checkpoint", IM + "w.pth", "damaged, or not a torch checkpoint .*, in w.pth; get.*", file("w.pth", "hello")),
-    Row("vocabulary of another", IM + "w.pth --vocab v.json", "the vocabulary has 1 words, the embedding 10 rows, in v.json; give.*",
-        several(lambda folder, good: torch.save(fastai_language_model(), folder / "w.pth"), file("v.json", '["a"]'))),
 ]  # fmt: skip
 OUTPUTS = [
     Row("full folder", FTD, "the output folder is not empty, out; go on with --resume.*", file("out/mine.txt", "mine")),
@@ -237,19 +175,7 @@ OUTPUTS = [
     Row("no such option", FTD + "--learning-rat 1", r"no such option: --learning-rat \(did you mean .*\)" + MENTION),
     Row("no data", "finetune --model {lm} -o out", "--data is missing; for example nlptl finetune .*"),
 ]  # fmt: skip
-ROWS = [*CONFIGS, *DATA, *MODELS, *OUTPUTS]
-
-
-def fastai_language_model() -> dict[str, torch.Tensor]:
-    """A checkpoint of fastai 2, of ten words."""
-    tensors = {"0.encoder.weight": torch.zeros(10, 4), "1.decoder.weight": torch.zeros(10, 4)}
-    tensors |= {"0.encoder_dp.emb.weight": torch.zeros(10, 4), "1.decoder.bias": torch.zeros(10)}
-    for layer, (inputs, hidden) in enumerate([(4, 6), (6, 6), (6, 4)]):
-        lstm = f"0.rnns.{layer}."
-        tensors[f"{lstm}weight_hh_l0_raw"] = torch.zeros(4 * hidden, hidden)
-        tensors[f"{lstm}module.weight_ih_l0"] = torch.zeros(4 * hidden, inputs)
-        tensors |= {f"{lstm}module.bias_{kind}_l0": torch.zeros(4 * hidden) for kind in ("ih", "hh")}
-    return tensors
+ROWS = [*CONFIGS, *DATA, *MODELS, *IMPORTS, *FAMILIES, *OUTPUTS]
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -281,14 +207,31 @@ def said() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def good_inputs(
-    language_model_folder: Path,
+    tiny_language_model: Callable[..., Path],
+    tiny_classifier: Callable[..., Path],
     backward_language_model_folder: Path,
-    classifier_folder: Path,
     labelled_file: Path,
     text_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    named = {"lm": language_model_folder, "backward": backward_language_model_folder, "data": labelled_file}
-    return {**named, "classifier": classifier_folder, "text": text_file}
+    release, encoder = tmp_path_factory.mktemp("release"), tmp_path_factory.mktemp("encoder") / "run"
+    elmo_release(release)
+    files = {"weights": release / "w.hdf5", "options": release / "o.json"}
+    import_checkpoint(
+        ImportConfig(source="allennlp", output=encoder, **files), Invocation(reporter=Reporter(True))
+    )
+    elmo = tiny_language_model(family="elmo", architecture={"projection_size": 4, "cell_size": 6})
+    return {
+        "lm": tiny_language_model(),
+        "backward": backward_language_model_folder,
+        "classifier": tiny_classifier(),
+        "elmo": elmo,
+        "elmo classifier": tiny_classifier(model=str(elmo), epochs=1),
+        "encoder": encoder,
+        "vectors": tiny_language_model(family="wordvectors", sampled_softmax=5, architecture={}),
+        "data": labelled_file,
+        "text": text_file,
+    }
 
 
 @pytest.mark.usefixtures("process")

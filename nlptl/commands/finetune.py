@@ -125,6 +125,8 @@ def _check(config: FinetuneConfig, sources: Sequence[ModelFolder]) -> None:
     Raises:
         NlptlError: of the hardware, the tracker, the text to tune on, or a key of an architecture.
     """
+    if config.lm_tuning:
+        sources[0].family.check_options(config.lm, config)
     check_training(config)
     tuning_text(config)
     for source in sources:

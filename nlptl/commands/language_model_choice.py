@@ -41,9 +41,12 @@ def _check_pair(name: str, forward: ModelFolder, backward: ModelFolder) -> None:
     Raises:
         ModelError: they are not.
     """
-    if forward.family.name != backward.family.name or "direction" not in backward.config:
-        cause = f"a {backward.family.name} model beside a {forward.family.name} model"
-        raise ModelError(cause, name, "only ULMFiT language models go in pairs")
+    if not forward.family.reads_backward:
+        cause = f"a model of the family {forward.family.name} has no backward companion"
+        raise ModelError(cause, f"--backward-model {name}", "leave it out")
+    if forward.family.name != backward.family.name:
+        cause = f"a model of the family {backward.family.name} beside one of {forward.family.name}"
+        raise ModelError(cause, f"--backward-model {name}", "name the backward model of the same family")
     for source, due in ((forward, "forward"), (backward, "backward")):
         found = source.config.get("direction")
         if found != due:

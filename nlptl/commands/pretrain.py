@@ -39,10 +39,10 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
         if config.validation_text
         else None
     )
+    family.check_options(config, config)
     check_training(config)
     if source is None:
         kind, vocab_size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
-        family.check_options(backward=config.backward, sampled_softmax=config.sampled_softmax or 0)
         family.check_new(given(config.size, "size"), kind, vocab_size, config.architecture)
         tokenizer = None
     else:
@@ -125,11 +125,13 @@ def _language_model(config: PretrainConfig) -> ModelFolder:
             "leave out vocab_size, tokenizer and size",
         )
     if not found.is_language_model:
-        raise ModelError("not a language model", config.model, "name what `nlptl pretrain` wrote")
+        kind = "a classifier" if found.is_classifier else "an encoder without a softmax"
+        cause = f"{kind}, which cannot go on as a language model"
+        raise ModelError(cause, config.model, "name what `nlptl pretrain` wrote")
     if not found.has_tokenizer:
         raise ModelError("a model without a tokenizer", config.model, "import it again with its vocabulary")
     direction = found.config.get("direction", "forward")
-    if config.backward and direction != "backward":
+    if config.backward and found.family.reads_backward and direction != "backward":
         raise ConfigError(
             f"{config.model} reads forward",
             "--backward",

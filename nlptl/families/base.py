@@ -27,7 +27,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from nlptl.config import nearest
+from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig, nearest
 from nlptl.errors import ConfigError, ModelError
 from nlptl.training.language_modeling import (
     HeldOut,
@@ -129,15 +129,18 @@ class Family(ABC):
         """Whether a model folder with this `config.json` is of the family."""
         return config.get("model_type") == self.config_class.model_type
 
-    def check_options(self, *, backward: bool, sampled_softmax: int) -> None:
-        """Options of `pretrain` that not every family has.
+    def check_options(self, config: PretrainConfig | LmTuningConfig, run: TrainingConfig) -> None:
+        """Options of the training of a language model, new or going on, that not every family has.
+
+        Args:
+            config: of the training, its recipe filled in; `run`: of the whole run.
 
         Raises:
-            ConfigError: one that means nothing here.
+            ConfigError: one that means nothing here, or that the family cannot be trained with.
         """
-        if backward and not self.reads_backward:
+        if isinstance(config, PretrainConfig) and config.backward and not self.reads_backward:
             raise ConfigError(f"{self.name} has no models that read backward", "--backward", "leave it out")
-        if sampled_softmax and not self.samples_softmax:
+        if config.sampled_softmax and not self.samples_softmax:
             cause = f"{self.name} is trained on the full softmax"
             raise ConfigError(cause, "sampled_softmax", "set it to 0")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,9 @@ class ElmoTokenizer(PreTrainedTokenizer):
         lowercase: bool = False,
         **kwargs: Any,
     ) -> None:
-        self._words = _checked(list(vocab), "in vocab") if vocab is not None else _read_words(vocab_file)
+        self._words = (
+            _checked(list(vocab), "in vocab") if vocab is not None else _read_words(vocab_file, kwargs)
+        )
         self._ids = {word: number for number, word in enumerate(self._words)}
         self.lowercase = lowercase
         self._remembered: dict[str, Rows] = {}
@@ -205,13 +207,14 @@ def _filled(row: Any, length: int) -> Any:
     return full
 
 
-def _read_words(path: str | os.PathLike[str] | None) -> list[str]:
+def _read_words(path: str | os.PathLike[str] | None, loading: Mapping[str, Any]) -> list[str]:
     remedy = "copy the model folder again"
     if path is None:
-        raise ModelError("the tokenizer has no vocabulary", f"{VOCABULARY_FILE} is missing", remedy)
+        where = str(loading.get("name_or_path") or "in vocab")
+        raise ModelError(f"its tokenizer has no {VOCABULARY_FILE}", where, remedy)
     try:
         words = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"the vocabulary cannot be read ({error})", f"in {path}", remedy) from error
     return _checked(words, f"in {path}")
 

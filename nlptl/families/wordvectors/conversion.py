@@ -42,7 +42,7 @@ def import_vectors(path: Path, folder: Path, texts: Iterable[str] | None) -> dic
         table = _Table(file, source.width)
         for block in source.blocks(chosen):
             table.write(block)
-        if not table.rows:
+        if not chosen.seen.keys() - {SPECIAL_TOKENS[UNK], OLD_UNKNOWN}:
             cause = "none of the words of the texts is in it" if texts is not None else "it holds no words"
             raise ModelError(cause, f"in {path}", "give other vectors")
         table.finish()

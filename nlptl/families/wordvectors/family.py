@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.errors import ConfigError
 from nlptl.families.base import Family, checked_architecture
 from nlptl.families.wordvectors.classification import WordVectorsForSequenceClassification
@@ -27,7 +28,7 @@ from nlptl.families.wordvectors.configuration import SEP, SPECIAL_TOKENS, UNK, W
 from nlptl.families.wordvectors.conversion import import_vectors
 from nlptl.families.wordvectors.modeling import WordVectorsModel
 from nlptl.families.wordvectors.tokenization import WordVectorsTokenizer, train_tokenizer
-from nlptl.families.wordvectors.training import check_negatives, require_gensim, train_word_vectors
+from nlptl.families.wordvectors.training import check_plan, train_word_vectors
 from nlptl.training.language_modeling import HeldOut, LanguageModelJob, WindowCollate
 from nlptl.training.models import LayeredClassifier, LayeredModel
 from nlptl.training.trainers import TrainingResult
@@ -94,19 +95,18 @@ class WordVectorsFamily(Family):
         AutoTokenizer.register(WordVectorsConfig, tokenizer_class=WordVectorsTokenizer, exist_ok=True)
 
     def check_new(self, size: str, kind: str, vocab_size: int, architecture: Mapping[str, Any]) -> None:
-        """As every family; and a vector is that of a word, and gensim does the training."""
+        """As every family; and a vector is that of a word."""
         super().check_new(size, kind, vocab_size, architecture)
         if kind != "word":
             raise ConfigError("word vectors are those of words", "tokenizer", "set it to word")
         if vocab_size <= len(SPECIAL_TOKENS):
             cause = f"a vocabulary of {vocab_size} has no room for words beside {len(SPECIAL_TOKENS)} special tokens"
             raise ConfigError(cause, "vocab_size", "set it to 10000 or more")
-        require_gensim()
 
-    def check_options(self, *, backward: bool, sampled_softmax: int) -> None:
-        """As every family; the number of sampled words cannot be 0."""
-        super().check_options(backward=backward, sampled_softmax=sampled_softmax)
-        check_negatives(sampled_softmax)
+    def check_options(self, config: PretrainConfig | LmTuningConfig, run: TrainingConfig) -> None:
+        """As every family; and what gensim's training needs and has not."""
+        super().check_options(config, run)
+        check_plan(config, run)
 
     def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
         """The most frequent words; `kind` is `word`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class WordVectorsTokenizer(PreTrainedTokenizer):
         lowercase: bool = False,
         **kwargs: Any,
     ) -> None:
-        self._words = _read_words(vocab_file) if vocab is None else _checked(vocab, "in vocab")
+        self._words = _read_words(vocab_file, kwargs) if vocab is None else _checked(vocab, "in vocab")
         self.lowercase = lowercase
         rows = range(len(self._words) - 1, len(SPECIAL_TOKENS) - 1, -1)
         self._ids = dict(zip(reversed(self._words[len(SPECIAL_TOKENS) :]), rows, strict=True))
@@ -199,10 +199,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> WordVectorsTokeniz
     return WordVectorsTokenizer([*SPECIAL_TOKENS, *words][:vocab_size], lowercase=True)
 
 
-def _read_words(path: str | os.PathLike[str] | None) -> list[str]:
+def _read_words(path: str | os.PathLike[str] | None, loading: Mapping[str, Any]) -> list[str]:
     remedy = "copy the model folder again"
     if path is None:
-        raise ModelError("the tokenizer has no vocabulary", f"{VOCABULARY_FILE} is missing", remedy)
+        where = str(loading.get("name_or_path") or "in vocab")
+        raise ModelError(f"its tokenizer has no {VOCABULARY_FILE}", where, remedy)
     try:
         words = json.loads(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError) as error:

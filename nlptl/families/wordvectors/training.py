@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.errors import ConfigError, DataError, Interrupted, ModelError
 from nlptl.families.wordvectors.configuration import PAD, SEP
 from nlptl.families.wordvectors.modeling import WordVectorsModel
@@ -56,38 +57,40 @@ class _State:
     seconds: float = 0.0
 
 
-def require_gensim() -> None:
-    """Raise a ConfigError unless gensim is there."""
+def check_plan(config: PretrainConfig | LmTuningConfig, run: TrainingConfig) -> None:
+    """What can be told before any text is read; `train_word_vectors` relies on it.
+
+    Args:
+        config: of the training; `run`: of the whole run.
+
+    Raises:
+        ConfigError: gensim is not installed, or the config asks for what there is none of here.
+    """
     if importlib.util.find_spec("gensim") is None:
         raise ConfigError("gensim is not installed", "family wordvectors", 'pip install "nlptl[wordvectors]"')
-
-
-def check_negatives(count: int) -> None:
-    """Raise a ConfigError unless there are words to tell the true ones from."""
-    if not count:
+    if not config.sampled_softmax:
         cause = "word vectors are trained against sampled words"
         raise ConfigError(cause, "sampled_softmax", "set it to 5 or so")
+    if isinstance(config, PretrainConfig) and config.evaluate_steps:
+        raise ConfigError("word vectors have no held-out loss", "evaluate_steps", "set it to 0")
+    if run.tracker != "none":
+        raise ConfigError(
+            "the training of word vectors is not reported to a tracker", "tracker", "set it to none"
+        )
+    # From a number that is not finite gensim makes an index, which ends the process.
+    if (config.learning_rate or 0) > HIGHEST_RATE:
+        cause = f"a rate of {config.learning_rate:g}, at which word vectors diverge"
+        raise ConfigError(cause, "learning_rate", "set it to 0.025 or so")
 
 
 def train_word_vectors(job: LanguageModelJob) -> TrainingResult:
     """Train the job's table; it is in the run's `model/` afterwards. Words that the text lacks keep their vectors.
 
     Raises:
-        ConfigError: gensim is not installed, or the plan asks for what there is none of here.
         DataError: the text has no word of the vocabulary.
         Interrupted: the user stopped the run; its state is saved.
         ModelError: the model to go on with has vectors that are no numbers.
     """
-    require_gensim()
-    check_negatives(job.candidates)
-    if job.plan.evaluate_steps:
-        raise ConfigError("word vectors have no held-out loss", "evaluate_steps", "set it to 0")
-    if job.plan.tracker != "none":
-        raise ConfigError("word vectors are not reported to a tracker", "tracker", "set it to none")
-    # From here on a number that is not finite would end the process: gensim makes an index of it.
-    if job.plan.learning_rate > HIGHEST_RATE:
-        cause = f"a rate of {job.plan.learning_rate:g}, at which vectors diverge"
-        raise ConfigError(cause, "learning_rate", "set it to 0.025 or so")
     assert isinstance(job.model, WordVectorsModel)
     if not bool(torch.isfinite(job.model.embedding.weight).all()):
         raise ModelError("vectors that are not finite", "the model to go on with", "name another --model")

@@ -201,6 +201,8 @@ def vector_file(path: Path) -> VectorFile:
     """
     with opened(path) as stream:
         head = stream.read(HEAD_BYTES)
+    if not head.strip():
+        raise ModelError("the file is empty", f"in {path}", REMEDY)
     first, _, rest = head.partition(b"\n")
     fields = first.split()
     if len(fields) == 2 and all(number.isdigit() for number in fields):
