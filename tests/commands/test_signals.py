@@ -51,6 +51,9 @@ def struck(
     return process.returncode, said
 
 
+@pytest.mark.parametrize(
+    "family", ["ulmfit", "wordvectors"], indirect=True
+)  # each has a training loop of its own
 def test_interrupted_by_the_keyboard_the_command_says_how_to_go_on(
     pretraining: Callable[..., PretrainConfig], pretrained: Path, tmp_path: Path
 ) -> None:
@@ -70,6 +73,7 @@ def test_interrupted_by_the_keyboard_the_command_says_how_to_go_on(
     assert outcome(config.output) == outcome(pretrained)
 
 
+@pytest.mark.parametrize("family", ["elmo"], indirect=True)
 def test_killed_then_terminated_then_resumed(
     finetuning: Callable[..., FinetuneConfig], finetuned: Path, tmp_path: Path
 ) -> None:

@@ -189,7 +189,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "binary without words": (b"1 2\n" + bytes(20_000), "no word within 10,000 bytes, row 1 of"),
     "a header of nothing": (b"0 3\n", "a header of 0 rows and 3 columns, line 1 of"),
     "a header and no more": (b"4 3\n", "(it ends in row 1|promises 4 rows)"),
-    "empty": (b"", "no file of word vectors"),
+    "empty": (b"", "the file is empty"),
     "prose": (b"It was a dark and stormy night.\nIt rained.\n", "no file of word vectors"),
     "numbers alone": (b"0.5\n0.25\n", "no file of word vectors"),
     "gzip cut short": (gzip.compress(GOOD * 50)[:-20], "it cannot be read"),

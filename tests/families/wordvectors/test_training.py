@@ -1,4 +1,7 @@
-"""Skip-gram by gensim: what it learns, and that a run ends with the same bytes however often it was stopped."""
+"""Skip-gram by gensim: what it learns and logs, and what it is not asked to do.
+
+That a run which was stopped ends with the same bytes is tested of every family alike, in tests/commands/test_resume.py.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,6 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
-import os
-import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-from nlptl.errors import ConfigError, DataError, Interrupted, ModelError
+from nlptl.config import FinetuneConfig, LmTuningConfig, PretrainConfig, with_recipe
+from nlptl.errors import ConfigError, DataError, ModelError
 from nlptl.families.wordvectors.family import WordVectorsFamily
 from nlptl.families.wordvectors.modeling import WordVectorsModel
 from nlptl.families.wordvectors.tokenization import WordVectorsTokenizer
 from nlptl.families.wordvectors.training import train_word_vectors
 from nlptl.training.language_modeling import LanguageModelJob
-from nlptl.training.progress import Reporter
 from tests.families.wordvectors.conftest import TOPICS
 
 Build = Callable[..., LanguageModelJob]
@@ -31,34 +31,6 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gensim") is None, reason="gensim trains the vectors"
 )
 STEPS = 8
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of the run's own handles it."""
-
-
-class Striking(Reporter):
-    """Strikes when a step is done, or when a note has certain words in it."""
-
-    def __init__(self, at: int | str, strike: Callable[[], None]) -> None:
-        super().__init__(quiet=True)
-        self.at, self.strike = at, strike
-
-    def advance(self, done: int, figures: str, seconds_left: float | None = None) -> None:
-        if done == self.at:
-            self.strike()
-
-    def note(self, text: str) -> None:
-        if isinstance(self.at, str) and self.at in text:
-            self.strike()
-
-
-def kill() -> None:
-    raise Killed
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def outcome(folder: Path) -> tuple[list[dict[str, Any]], str]:
@@ -130,61 +102,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     assert outcome(tmp_path / "other")[1] != outcome(whole)[1]
 
 
-@pytest.mark.parametrize("strike", [kill, interrupt])
-def test_stopped_at_each_of_its_steps(
-    job: Build, whole: Path, strike: Callable[[], None], tmp_path: Path
-) -> None:
-    expected = Killed if strike is kill else Interrupted
-    for step in range(1, STEPS + 1):
-        with pytest.raises(expected):
-            train_word_vectors(job(tmp_path / "run", Striking(step, strike), resume=step > 1))
-    train_word_vectors(job(tmp_path / "run", resume=True))
-    assert outcome(tmp_path / "run") == outcome(whole)
-    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"checkpoint-{STEPS}"]
-
-
-def test_killed_between_rare_checkpoints_and_at_the_end_of_an_epoch(
-    job: Build, whole: Path, tmp_path: Path
-) -> None:
-    rare = {"checkpoint_minutes": 1000.0}
-    with pytest.raises(Interrupted):
-        train_word_vectors(job(tmp_path / "run", Striking(2, interrupt), **rare))
-    with pytest.raises(Killed):
-        train_word_vectors(job(tmp_path / "run", Striking(7, kill), resume=True, **rare))
-    with pytest.raises(Killed):
-        train_word_vectors(job(tmp_path / "run", Striking("epoch 1:", kill), resume=True, **rare))
-    train_word_vectors(job(tmp_path / "run", resume=True, **rare))
-    assert outcome(tmp_path / "run") == outcome(whole)
-
-
-@pytest.mark.parametrize("name", ["checkpoint-3", "checkpoint-8", "model"])
-def test_killed_while_a_folder_takes_its_place(
-    job: Build, whole: Path, monkeypatch: pytest.MonkeyPatch, name: str, tmp_path: Path
-) -> None:
-    """The dead clean nothing up: half-written folders stay, and the next run copes."""
-
-    def rename(source: Any, target: Any) -> None:
-        if Path(target).name == name:
-            patch.setattr(shutil, "rmtree", lambda *arguments, **options: None)
-            raise Killed
-        os.rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", rename)
-        with pytest.raises(Killed):
-            train_word_vectors(job(tmp_path / "run"))
-    train_word_vectors(job(tmp_path / "run", resume=True))
-    assert outcome(tmp_path / "run") == outcome(whole)
-    assert not [path for path in (tmp_path / "run").rglob(".*") if path.is_dir()]
-
-
-def test_a_finished_run_resumed_changes_nothing(job: Build, whole: Path) -> None:
-    before = outcome(whole)
-    result = train_word_vectors(job(whole, resume=True))
-    assert outcome(whole) == before
-    assert result.steps == STEPS
-
-
 def test_a_limit_of_steps(job: Build, tmp_path: Path) -> None:
     result = train_word_vectors(job(tmp_path / "run", max_steps=3))
     assert (result.steps, result.epochs) == (3, 0.75)
@@ -203,30 +120,36 @@ def test_vectors_that_are_no_numbers_are_refused(job: Build, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("plan", "message"),
+    ("values", "message"),
     [
-        ({"evaluate_steps": 5}, "evaluate_steps"),
-        ({"tracker": "wandb"}, "tracker"),
-        ({"learning_rate": 1e30}, "learning_rate"),
+        ({"evaluate_steps": 5}, "no held-out loss, evaluate_steps; set it to 0"),
+        ({"tracker": "wandb"}, "not reported to a tracker, tracker; set it to none"),
+        ({"learning_rate": 1e30}, "diverge, learning_rate; set it to 0.025"),
+        ({"sampled_softmax": 0}, "against sampled words, sampled_softmax; set it to 5"),
     ],
 )
-def test_what_there_is_none_of_here_is_refused(
-    job: Build, plan: dict[str, Any], message: str, tmp_path: Path
+def test_what_there_is_none_of_here_is_refused_before_any_text_is_read(
+    values: dict[str, Any], message: str
 ) -> None:
+    family = WordVectorsFamily()
+    good = with_recipe(PretrainConfig(), family.recipes["pretrain"])
+    family.check_options(good, good)
+    bad = good.model_copy(update=values)
     with pytest.raises(ConfigError, match=message):
-        train_word_vectors(job(tmp_path / "run", **plan))
+        family.check_options(bad, bad)
 
 
-def test_no_words_and_no_sampled_words_are_refused(job: Build, tmp_path: Path) -> None:
+def test_a_text_without_any_known_word_is_refused(job: Build, tmp_path: Path) -> None:
     good = job(tmp_path / "run")
     with pytest.raises(DataError, match="no word of the vocabulary"):
         train_word_vectors(dataclasses.replace(good, counts=torch.zeros_like(good.counts)))
-    with pytest.raises(ConfigError, match="sampled_softmax; set it to 5"):
-        train_word_vectors(dataclasses.replace(good, candidates=0))
 
 
 def test_without_gensim_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a new table, of one that goes on, and of one that a classifier's text is to tune."""
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gensim" else find(name))
-    with pytest.raises(ConfigError, match=r'gensim is not installed.*pip install "nlptl\[wordvectors\]"'):
-        WordVectorsFamily().check_new("tiny", "word", 1000, {})
+    family = WordVectorsFamily()
+    for config in (PretrainConfig(), LmTuningConfig()):
+        with pytest.raises(ConfigError, match=r'gensim is not installed.*pip install "nlptl\[wordvectors\]"'):
+            family.check_options(config, FinetuneConfig())
