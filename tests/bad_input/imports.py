@@ -157,6 +157,7 @@ ELMO = [
         instead("CNN_proj/b_proj", lambda data: data.create_dataset("CNN_proj/b_proj", data=["a", "b", "c"]))),
     Row("whole numbers", IA, "'CNN_proj/b_proj' holds int8, not floating-point numbers, in w.hdf5" + MEND,
         instead("CNN_proj/b_proj", lambda data: data.create_dataset("CNN_proj/b_proj", data=np.zeros(3, "i1")))),
+    Row("numbers that are none", IA, "'CNN_proj/b_proj' holds values that are not finite, in w.hdf5" + MEND, weights(lambda data: data["CNN_proj/b_proj"].__setitem__(0, np.nan))),
     Row("a link to another file", IA, "'CNN_proj/b_proj' is a link to elsewhere, in w.hdf5" + MEND,
         instead("CNN_proj/b_proj", lambda data: data.__setitem__("CNN_proj/b_proj", h5py.ExternalLink("w.hdf5", "CNN/b_cnn_0")))),
     Row("a link within", IA, "'CNN_proj/W_proj' is a link to elsewhere, in w.hdf5" + MEND,
