@@ -18,7 +18,9 @@ import pytest
 
 # Test classes that several test files inherit are imported by their path from the project's root.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-pytest.register_assert_rewrite("tests.families.contract", "tests.families.contract_learning")
+pytest.register_assert_rewrite(
+    "tests.families.contract", "tests.families.contract_heads", "tests.families.contract_learning"
+)
 
 SUBJECTS = ("the film", "this story", "her acting", "the music", "a long scene")
 PRAISE = ("was wonderful", "is great", "made me smile", "shines brightly")

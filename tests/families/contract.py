@@ -1,7 +1,7 @@
 """What every family promises (nlptl/families/base.py), as tests that a family's own test class inherits.
 
 A subclass, named `TestContract`, says which family, which tiny architecture and which texts (see `FamilyParts`); the
-tests are here and in `contract_learning`, which has those of training.
+tests are here, in `contract_learning`, which has those of training, and in `contract_heads`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from tests.families.contract_heads import HeadsContract
 from tests.families.contract_learning import LearningContract
 from tests.families.contract_parts import LABELS, saved
 
@@ -33,7 +34,7 @@ few = settings(
 )
 
 
-class FamilyContract(LearningContract):
+class FamilyContract(LearningContract, HeadsContract):
     """Saving and loading, names of `transformers`, and that a text's result depends on that text alone."""
 
     def test_a_saved_model_is_the_same_model(

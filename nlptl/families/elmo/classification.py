@@ -78,6 +78,12 @@ class ElmoForSequenceClassification(ElmoPreTrainedModel, LayeredClassifier):
         mix = list(self.mix.parameters()) if hasattr(self, "mix") else []
         return [*lower, [*top, *mix], list(self.head.parameters())]
 
+    def tokens_read(self, lengths: Tensor) -> Tensor:
+        """A head on words reads the pieces at a text's end that hold `max_trained_tokens`."""
+        length = self.config.segment_length
+        beyond = (lengths + length - 1) // length - self._trained_pieces()
+        return lengths - beyond.clamp(min=0) * length
+
     def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
         """A text's vector (batch, width), or all layers of its words (batch, words, layers, width)."""
         if attention_mask is None:
@@ -132,8 +138,10 @@ class ElmoForSequenceClassification(ElmoPreTrainedModel, LayeredClassifier):
         """Which pieces gradients flow through, (pieces,): of each text the last that hold so many words."""
         if not (self.training and torch.is_grad_enabled()):
             return torch.zeros_like(pieces.of_text, dtype=torch.bool)
-        most = -(-self.config.max_trained_tokens // self.config.segment_length)
-        return pieces.from_end < most
+        return pieces.from_end < self._trained_pieces()
+
+    def _trained_pieces(self) -> int:
+        return -(-self.config.max_trained_tokens // self.config.segment_length)
 
     def _in_parts(self, pieces: Pieces, read: Callable[[Tensor, Tensor], Part]) -> tuple[list[Part], Tensor]:
         """`read` the characters and mask of the pieces without gradients, and of those with.
@@ -181,6 +189,6 @@ class ElmoForSequenceClassification(ElmoPreTrainedModel, LayeredClassifier):
                 return states[-1]
 
     def _words(self, pieces: Pieces) -> Tensor:
-        """All layers of the words of whole documents, (batch, words, layers, width)."""
-        parts, order = self._in_parts(pieces, lambda ids, mask: token_layers(self._states(ids, mask)))
-        return pieces.joined(torch.cat(parts)[order])
+        """All layers of the words that a head reads, (batch, words, layers, width)."""
+        pieces = pieces.last(self._trained_pieces())
+        return pieces.joined(token_layers(self._states(pieces.input_ids, pieces.mask)))

@@ -36,7 +36,7 @@ class ElmoConfig(PreTrainedConfig):
         vector_dropout: locked, on the words' vectors before they are pooled (3.3); a head on words has its own.
         segment_length: longer texts are read by the classifier in pieces of so many words.
         max_trained_tokens: in training, gradients flow through at most so many of a text's words, the last ones; the
-            others are pooled all the same.
+            others are pooled all the same. A head that reads words reads these alone, in training and after it.
         pooling: how a classifier makes one vector of the words of a text.
         head, head_hidden_sizes, head_dropouts, head_bias: the classifier on top.
     """

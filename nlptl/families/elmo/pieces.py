@@ -54,6 +54,20 @@ class Pieces:
             words=words,
         )
 
+    def last(self, most: int) -> Pieces:
+        """The pieces at the end of each document, so many at most, as documents that begin with the first of them."""
+        kept = self.from_end < most
+        first = (self.number + self.from_end + 1 - most).clamp(min=0)
+        return Pieces(
+            input_ids=self.input_ids[kept],
+            mask=self.mask[kept],
+            of_text=self.of_text[kept],
+            number=(self.number - first)[kept],
+            from_end=self.from_end[kept],
+            texts=self.texts,
+            words=min(self.words, most * self.mask.shape[1]),
+        )
+
     def joined(self, vectors: Tensor) -> Tensor:
         """Vectors of the pieces' words (pieces, words of a piece, ...) -> of the documents (batch, words, ...)."""
         length = self.mask.shape[1]

@@ -11,7 +11,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from nlptl.families.wordvectors.configuration import PAD, SEP, WordVectorsConfig
-from nlptl.nn.token_head import TokenHead
+from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.training.models import LayeredModel
 
 
@@ -45,8 +45,8 @@ class WordVectorsPreTrainedModel(LayeredModel):
             init.uniform_(module.weight, -bound, bound)
             for row in (PAD, SEP):
                 init.zeros_(module.weight[row])
-        elif isinstance(module, TokenHead):
-            module.initialise()
+        elif isinstance(module, ScalarMix):
+            module.reset_parameters()
         else:
             super()._init_weights(module)
 

@@ -91,13 +91,28 @@ def test_a_text_s_vector_is_pooled_over_all_its_pieces(
 def test_a_head_on_words_reads_the_words_of_all_pieces(
     batch: dict[str, Tensor], classifier: Callable[..., ElmoForSequenceClassification]
 ) -> None:
-    model = classifier(head="bilstm-attention", head_hidden_sizes=[4], head_dropouts=[0.0, 0.0])
+    head = {"head": "bilstm-attention", "head_hidden_sizes": [4], "head_dropouts": [0.0, 0.0]}
+    model = classifier(**head, max_trained_tokens=99)
     with torch.inference_mode():
         (words,) = model.represent(**batch)
         first = model.encoder(batch["input_ids"][2:3, :6], output_hidden_states=True).hidden_states
     assert words.shape == (4, 27, 3, 10)
     torch.testing.assert_close(words[2, :6], torch.stack(first, dim=2)[0], rtol=1e-5, atol=1e-6)
     assert not words[0, 5:].any()
+
+
+def test_a_head_on_words_reads_the_end_of_a_long_text(
+    batch: dict[str, Tensor], classifier: Callable[..., ElmoForSequenceClassification]
+) -> None:
+    """Of 27 words in pieces of six, 15 lie in the last three; they stand at the beginning of the row."""
+    head = {"head": "bilstm-attention", "head_hidden_sizes": [4], "head_dropouts": [0.0, 0.0]}
+    model, bounded = classifier(**head, max_trained_tokens=99), classifier(**head, max_trained_tokens=18)
+    assert bounded.tokens_read(batch["attention_mask"].sum(dim=1)).tolist() == [5, 2, 15, 7]
+    with torch.inference_mode():
+        (whole,), (end,) = model.represent(**batch), bounded.represent(**batch)
+    torch.testing.assert_close(end[2, :15], whole[2, 12:27], rtol=1e-5, atol=1e-6)
+    assert not end[2, 15:].any()
+    torch.testing.assert_close(end[3, :7], whole[3, :7], rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_reach_the_last_words_of_a_long_text_only(
