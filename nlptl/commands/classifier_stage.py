@@ -18,9 +18,10 @@ from nlptl.commands.plans import given, training_plan
 from nlptl.config import FinetuneConfig
 from nlptl.data.cache import cache_folder
 from nlptl.families.base import Family
+from nlptl.strategies.class_weights import balanced_weights
 from nlptl.strategies.examples import Examples
-from nlptl.strategies.finetune import balanced_weights, fine_tune
-from nlptl.strategies.freeze import document_features, fit_logistic, fit_mlp
+from nlptl.strategies.finetune import fine_tune
+from nlptl.strategies.freeze import freeze
 from nlptl.training.checkpoints import written_whole
 from nlptl.training.models import LayeredClassifier
 from nlptl.training.precision import inference_precision, resolve_device
@@ -101,37 +102,51 @@ def train_end_to_end(stage: ClassifierStage) -> Work:
 
 
 def train_on_frozen_features(stage: ClassifierStage) -> Work:
-    """Freeze: features by the language models, computed once and kept in the cache, and a new head on them."""
+    """Freeze: features by the language models, computed once and kept in the cache, and a new head on them.
+
+    The body reads the training texts once, which is the epoch reported, however often a head goes through the features.
+    """
     began = time.monotonic()
     classifier, config, reporter = stage.classifier, stage.config, stage.invocation.reporter
     device = resolve_device(config.device)
     torch.nn.Module.to(classifier, device)  # transformers wraps `to`, and the annotation is lost
     precision = inference_precision(config.precision, device)
-    parts = []
-    for examples in (stage.train, stage.validation):
-        name = _features_name(stage.language_models, classifier, examples, precision)
-        cached = cache_folder("features") / f"{name}.npz"
-        features = document_features(classifier, examples, precision, cached, reporter)
-        parts.append((features, examples.labels.astype(np.int64)))
-    if config.head == "logistic":
-        balanced = config.class_weight == "balanced"
-        chosen = fit_logistic(classifier, parts[0], parts[1], balanced=balanced, seed=config.seed)
-    else:
-        weights = stage.class_weights(device)
-        chosen = fit_mlp(classifier, parts[0], parts[1], class_weights=weights, seed=config.seed)
-    said = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in chosen.items())
-    reporter.note(f"chosen on the validation texts: {said}")
+    names = (
+        _features_name(stage.language_models, classifier, examples, precision)
+        for examples in (stage.train, stage.validation)
+    )
+    train, validation = (cache_folder("features") / name for name in names)
+    chosen = freeze(
+        classifier,
+        stage.train,
+        stage.validation,
+        cached=(train, validation),
+        precision=precision,
+        class_weights=stage.class_weights(device),
+        seed=config.seed,
+        reporter=reporter,
+    )
+    reporter.note(f"chosen on the validation texts: {_said(chosen)}")
     with written_whole(stage.folder / "model") as path:
         stage.save(path)
     tokens = sum(stage.train.lengths)
     return Work(1.0, time.monotonic() - began, len(stage.train), tokens, peak_memory_mb(device))
 
 
+def _said(chosen: list[dict[str, float]]) -> str:
+    """What was chosen, for people: of each head where there are several."""
+    heads = [
+        ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in head.items()) for head in chosen
+    ]
+    return heads[0] if len(heads) == 1 else "; ".join(f"head {n}: {h}" for n, h in enumerate(heads, start=1))
+
+
 def _features_name(
     language_models: list[Path], classifier: LayeredClassifier, examples: Examples, precision: str
 ) -> str:
-    """Of all that decides the features: the body's weights, how it pools, the ids, the precision; not the head."""
-    digest = hashlib.sha256(precision.encode())
+    """Of all that decides the features: the body's weights, how it pools, the ids, the precision; not the head, but
+    for whether it reads tokens."""
+    digest = hashlib.sha256(f"{precision} {'tokens' if classifier.reads_tokens else 'documents'}".encode())
     for path in language_models:
         with open(path / "model.safetensors", "rb") as weights:
             digest.update(hashlib.file_digest(weights, "sha256").digest())

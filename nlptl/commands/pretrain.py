@@ -51,11 +51,15 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     if invocation.dry_run:
         return pretraining_forecast(config, family, source, text)
 
-    folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
+    output = run_folder.check_output_folder(config.output, resume=invocation.resume, force=invocation.force)
+    # Learned before anything is written, because a text can prove unfit for it.
+    tokenizer = tokenizer or _new_tokenizer(config, family, text, output, invocation)
+    folder = run_folder.open_run_folder(output, resume=invocation.resume, force=invocation.force)
     read = text.fingerprint() + (held_out.fingerprint() if held_out else "")
     run_folder.begin_or_go_on(folder, config, read, resume=invocation.resume)
     set_seed(config.seed)
-    tokenizer = tokenizer or _new_tokenizer(config, family, text, folder, invocation)
+    if source is None:
+        tokenizer = _kept(tokenizer, folder / "tokenizer")
     corpora = tokenised(family, text, held_out, tokenizer, invocation)
     model = _model(config, family, source, tokenizer)
     invocation.reporter.note(
@@ -141,16 +145,22 @@ def _language_model(config: PretrainConfig) -> ModelFolder:
 
 
 def _new_tokenizer(
-    config: PretrainConfig, family: Family, text: LmText, folder: Path, invocation: Invocation
+    config: PretrainConfig, family: Family, text: LmText, output: Path, invocation: Invocation
 ) -> PreTrainedTokenizerBase:
-    """One learned from the text and kept, so that a resumed run has the same."""
-    if not (folder / "tokenizer").is_dir():
-        kind, size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
-        invocation.reporter.note(f"learning a {kind} tokenizer of {size:,} tokens")
-        tokenizer = family.train_tokenizer(kind, text.sample(TOKENIZER_CHARACTERS), size)
-        with written_whole(folder / "tokenizer") as partial:
+    """One learned from the text; of a run that goes on, the one that it has kept."""
+    if invocation.resume and (output / "tokenizer").is_dir():
+        return AutoTokenizer.from_pretrained(output / "tokenizer")
+    kind, size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
+    invocation.reporter.note(f"learning a {kind} tokenizer of {size:,} tokens")
+    return family.train_tokenizer(kind, text.sample(TOKENIZER_CHARACTERS), size)
+
+
+def _kept(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer as it is read from the folder, to which it is written first if need be."""
+    if not folder.is_dir():
+        with written_whole(folder) as partial:
             tokenizer.save_pretrained(partial)
-    return AutoTokenizer.from_pretrained(folder / "tokenizer")
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def _model(

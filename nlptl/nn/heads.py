@@ -1,4 +1,4 @@
-"""Classification heads: a text's vector -> a score for each class."""
+"""Classification heads: a text's vector, or the vectors of its tokens -> a score for each class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HeadKind = Literal["blocks", "linear"]
+from nlptl.nn.token_head import TokenHead
+
+HeadKind = Literal["blocks", "linear", "bilstm-attention"]
 
 
 class HeadBlock(nn.Module):
@@ -64,11 +66,38 @@ class BlocksHead(nn.Module):
 
 
 def build_head(
-    kind: HeadKind, width: int, hidden: Sequence[int], dropouts: Sequence[float], classes: int, bias: bool
+    kind: HeadKind,
+    width: int,
+    hidden: Sequence[int],
+    dropouts: Sequence[float],
+    classes: int,
+    bias: bool,
+    layers: int = 1,
 ) -> nn.Module:
-    """The head that a classifier's config names: `blocks`, or `linear` (what logistic regression becomes)."""
+    """The head that a classifier's config names.
+
+    `blocks`, or `linear` (what logistic regression becomes), on a text's vector of this width; `bilstm-attention` on
+    the vectors of its tokens, (layers, width) each, with `hidden[0]` units in each direction.
+    """
     match kind:
         case "blocks":
             return BlocksHead(width, hidden, dropouts, classes, bias)
         case "linear":
             return nn.Linear(width, classes)
+        case "bilstm-attention":
+            return TokenHead(layers, width, hidden[0], dropouts, classes)
+
+
+def head_scores(head: nn.Module, vectors: Tensor, mask: Tensor | None) -> Tensor:
+    """A head of either kind on its input -> (batch, classes).
+
+    Args:
+        mask: (batch, time), of the vectors of tokens; None where all are tokens, or one vector is a text.
+    """
+    scores: Tensor = head(vectors, mask) if isinstance(head, TokenHead) else head(vectors)
+    return scores
+
+
+def head_penalty(head: nn.Module, like: Tensor) -> Tensor:
+    """What training with this head adds to the loss: a scalar of the type of `like`, nil for most heads."""
+    return head.penalty().to(like.dtype) if isinstance(head, TokenHead) else like.new_zeros(())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from nlptl.nn.sequences import valid_lengths
 
 
 class LayeredModel(PreTrainedModel):
@@ -19,14 +22,43 @@ class LayeredModel(PreTrainedModel):
 class LayeredClassifier(LayeredModel):
     """A classifier whose `forward` is `classify` after `represent`, so that a frozen body is run once."""
 
-    @abstractmethod
-    def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
-        """Each head's input for every document, (batch, width) each."""
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the heads read the vectors of a text's tokens, and not one vector of the whole text."""
+        kind: str = self.config.head
+        return kind == "bilstm-attention"
 
     @abstractmethod
-    def classify(self, vectors: list[Tensor]) -> Tensor:
-        """What `represent` gives -> logits (batch, classes)."""
+    def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
+        """Each head's input: (batch, width) of documents, or of their tokens (batch, time, layers, width).
+
+        Token vectors lie in the order of the text, the first `tokens_read` places of each row; the others are zeros.
+        """
+
+    @abstractmethod
+    def classify(self, vectors: list[Tensor], attention_mask: Tensor | None = None) -> Tensor:
+        """What `represent` gives -> logits (batch, classes).
+
+        Args:
+            attention_mask: the one that `represent` was given. Only heads that read tokens need it; without it all
+                places hold tokens.
+        """
 
     @abstractmethod
     def heads(self) -> list[nn.Module]:
         """One for each vector of `represent`."""
+
+    def tokens_read(self, lengths: Tensor) -> Tensor:
+        """How many tokens a head reads of documents of these lengths, (batch,); a family may bound it."""
+        return lengths
+
+    def token_mask(self, vectors: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+        """Which places of a head's input hold a token, (batch, time); None where all do, or one vector is a document.
+
+        Args:
+            vectors, attention_mask: as `classify` takes them.
+        """
+        if attention_mask is None or not self.reads_tokens:
+            return None
+        places = torch.arange(vectors.shape[1], device=vectors.device)
+        return places < self.tokens_read(valid_lengths(attention_mask))[:, None]

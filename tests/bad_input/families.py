@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.bad_input.making import MENTION, Row, config, cut, model, without
+from tests.bad_input.making import MENTION, Row, config, cut, file, model, without
 
 EL = "pretrain --family elmo --size tiny --text {text} -o out "
 WV = "pretrain --family wordvectors --size tiny --text {text} -o out "
@@ -35,6 +35,7 @@ OPTIONS = [
     Row("vectors of subwords", WV + "--set tokenizer=subword", "word vectors are those of words, tokenizer; set it to word"),
     Row("vectors that read backward", ON + "--backward", "wordvectors has no models that read backward, --backward; leave it out"),
     Row("vectors of no words", WV + "--vocab-size 3", "a vocabulary of 3 has no room for words .*, vocab_size; set it to 10000.*"),
+    Row("vectors of rare words", "pretrain --family wordvectors --size tiny --text t.txt -o out -q", "no word occurs 3 times, the language model's text; give more text", file("t.txt", "hello world")),
     Row("vectors against nothing", WV + "--set sampled_softmax=0", "word vectors are trained against sampled words, sampled_softmax; set it to 5 or so"),
     Row("vectors measured", ON + "--set evaluate_steps=5", "word vectors have no held-out loss, evaluate_steps; set it to 0"),
     Row("vectors that diverge", ON + "--learning-rate 2", "a rate of 2, at which word vectors diverge, learning_rate; set it to 0.025 or so"),

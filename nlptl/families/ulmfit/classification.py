@@ -1,4 +1,4 @@
-"""The ULMFiT classifier: documents of any length, chunk by chunk (BPT3C), pooled, and a head on top."""
+"""The ULMFiT classifier: documents of any length, chunk by chunk (BPT3C); a head on pooled vectors or on tokens'."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
 
 from nlptl.families.ulmfit.configuration import UlmfitConfig
 from nlptl.families.ulmfit.modeling import State, UlmfitModel, UlmfitPreTrainedModel
+from nlptl.nn.classification_loss import classification_loss
 from nlptl.nn.dropout import locked_dropout
-from nlptl.nn.heads import build_head
+from nlptl.nn.heads import build_head, head_penalty, head_scores
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.regularization import activation_penalty, temporal_activation_penalty
+from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.sequences import reverse_valid, valid_lengths
+from nlptl.nn.token_head import token_layers
+from nlptl.nn.token_pieces import TokenPieces
 from nlptl.training.models import LayeredClassifier
+
+Gathered = RunningPool | TokenPieces
 
 
 @dataclass
@@ -29,7 +34,7 @@ class UlmfitClassifierOutput(ModelOutput):
     """What the classifier returns.
 
     Attributes:
-        loss: mean over the batch; in training plus the AR and TAR penalties of the encoder.
+        loss: mean over the batch; in training plus the AR and TAR penalties of the encoder and that of the head.
         logits: (batch, classes). Of two directions: the log of their averaged probabilities.
         hidden_states: only on request, as the (forward) encoder gives them.
     """
@@ -40,7 +45,9 @@ class UlmfitClassifierOutput(ModelOutput):
 
 
 class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
-    """Encoder, concat pooling, head; with `config.bidirectional` a second, backward pair beside it."""
+    """Encoder, pooling, head, or encoder and a head on its tokens; with `config.bidirectional` a second, backward
+    pair beside it.
+    """
 
     def __init__(self, config: UlmfitConfig) -> None:
         super().__init__(config)
@@ -58,12 +65,19 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         config = self.config
         return build_head(
             config.head,
-            config.pooled_width(),
+            config.embedding_size if self.reads_tokens else config.pooled_width(),
             config.head_hidden_sizes,
             config.head_dropouts,
             int(config.num_labels or 0),
             config.head_bias,
+            layers=config.mixed_layers(),
         )
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, ScalarMix):
+            module.reset_parameters()
+        else:
+            super()._init_weights(module)
 
     def directions(self) -> list[tuple[UlmfitModel, nn.Module]]:
         """Each encoder with its head."""
@@ -82,16 +96,21 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         return [[p for group in level for p in group] for level in zip(*stacks, strict=True)]
 
     def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
-        """Each direction's vector of every document: (batch, pooled width), the input of that direction's head."""
+        """Each direction's input of its head: (batch, pooled width), or (batch, tokens read, mixed layers, width)."""
         return [
             self._read_document(encoder, input_ids, attention_mask)[0] for encoder, _ in self.directions()
         ]
 
-    def classify(self, vectors: list[Tensor]) -> Tensor:
-        """Document vectors, one a direction -> logits (batch, classes)."""
-        return self._averaged(
-            [head(x).float() for (_, head), x in zip(self.directions(), vectors, strict=True)]
-        )
+    def classify(self, vectors: list[Tensor], attention_mask: Tensor | None = None) -> Tensor:
+        """What `represent` gives, one a direction -> logits (batch, classes)."""
+        pairs = zip(self.heads(), vectors, strict=True)
+        return self._averaged([self._scores(head, x, attention_mask) for head, x in pairs])
+
+    def tokens_read(self, lengths: Tensor) -> Tensor:
+        """Without the whole chunks that start more than `max_pooled_tokens` before the end (in reading order)."""
+        chunk = self.config.chunk_length
+        beyond = (lengths - self.config.max_pooled_tokens).clamp(min=0)
+        return lengths - (beyond + chunk - 1) // chunk * chunk
 
     def forward(
         self,
@@ -112,13 +131,14 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         """
         scores, penalties = [], []
         for encoder, head in self.directions():
-            vector, penalty = self._read_document(encoder, input_ids, attention_mask)
-            scores.append(head(vector).float())
-            penalties.append(penalty)
+            vectors, penalty = self._read_document(encoder, input_ids, attention_mask)
+            scores.append(self._scores(head, vectors, attention_mask))
+            penalties.append(penalty + head_penalty(head, penalty) if self.training else penalty)
         loss = None
         if labels is not None:
             # Each direction is trained on its own loss; only their predictions are averaged.
-            losses = [self._loss(score, labels, class_weights) for score in scores]
+            problem = self.config.problem_type
+            losses = [classification_loss(score, labels, problem, class_weights) for score in scores]
             loss = torch.stack([*losses, *penalties]).sum()
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         states = (
@@ -129,6 +149,9 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         result = UlmfitClassifierOutput(loss=loss, logits=self._averaged(scores), hidden_states=states)
         return result if return_dict is not False else result.to_tuple()
 
+    def _scores(self, head: nn.Module, vectors: Tensor, attention_mask: Tensor | None) -> Tensor:
+        return head_scores(head, vectors, self.token_mask(vectors, attention_mask)).float()
+
     def _averaged(self, scores: list[Tensor]) -> Tensor:
         if len(scores) == 1:
             return scores[0]
@@ -136,18 +159,13 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             return torch.logit(torch.stack([x.sigmoid() for x in scores]).mean(dim=0), eps=1e-7)
         return torch.stack([x.log_softmax(dim=1) for x in scores]).logsumexp(dim=0) - math.log(len(scores))
 
-    def _loss(self, scores: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
-        if self.config.problem_type == "multi_label_classification":
-            return F.binary_cross_entropy_with_logits(scores, labels.float(), pos_weight=class_weights)
-        return F.cross_entropy(scores, labels, weight=class_weights)
-
     def _read_document(
         self, encoder: UlmfitModel, input_ids: Tensor, attention_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Documents (batch, time) -> pooled vectors (batch, pooled width), and the AR and TAR penalty.
+        """Documents (batch, time) -> what the head reads of them, and the AR and TAR penalty.
 
         Chunks start at each document's own beginning and rows that have ended are left out, so that a document's
-        vector depends on nothing but the document.
+        vectors depend on nothing but the document.
         """
         config, batch = self.config, input_ids.shape[0]
         full = input_ids.new_full((batch,), input_ids.shape[1])
@@ -162,8 +180,12 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             self.training and torch.is_grad_enabled() and self._kept_tokens(reach) > config.max_kept_tokens
         )
 
-        pooled = RunningPool.empty(batch, config.embedding_size, encoder.embedding.weight)
-        penalty, state = pooled.total.new_zeros(()), None
+        gathered: Gathered = RunningPool.empty(batch, config.embedding_size, encoder.embedding.weight)
+        if self.reads_tokens:
+            gathered = TokenPieces.empty(
+                batch, config.mixed_layers(), config.embedding_size, encoder.embedding.weight
+            )
+        penalty, state = encoder.embedding.weight.new_zeros(()), None
         for start in range(0, max(reach, default=0), config.chunk_length):
             active = sum(length > start for length in reach)
             chunk = _Chunk(
@@ -173,14 +195,19 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             )
             is_pooled = any(length - start <= config.max_pooled_tokens for length in reach[:active])
             if recompute and is_pooled:
-                step = checkpoint(self._read_chunk, encoder, chunk, pooled, use_reentrant=False)
+                step = checkpoint(self._read_chunk, encoder, chunk, gathered, use_reentrant=False)
             else:
                 with torch.set_grad_enabled(torch.is_grad_enabled() and is_pooled):
-                    step = self._read_chunk(encoder, chunk, pooled)
-            pooled, chunk_penalty, state = step
+                    step = self._read_chunk(encoder, chunk, gathered)
+            gathered, chunk_penalty, state = step
             penalty = penalty + chunk_penalty
             state = tuple((h.detach(), c.detach()) for h, c in state)
-        vectors = pooled.result(config.pooling)
+        if isinstance(gathered, RunningPool):
+            vectors = gathered.result(config.pooling)
+        else:
+            vectors = gathered.result()
+            if encoder.config.direction == "backward":  # back into the order of the text
+                vectors = reverse_valid(vectors.flatten(2), gathered.count).view_as(vectors)
         return vectors[order.argsort()], penalty / max(1, pooled_tokens)
 
     def _kept_tokens(self, reach: Sequence[int]) -> int:
@@ -193,22 +220,23 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         return total
 
     def _read_chunk(
-        self, encoder: UlmfitModel, chunk: _Chunk, pooled: RunningPool
-    ) -> tuple[RunningPool, Tensor, State]:
+        self, encoder: UlmfitModel, chunk: _Chunk, gathered: Gathered
+    ) -> tuple[Gathered, Tensor, State]:
         config = self.config
         hidden_states, state = encoder.read(chunk.ids, chunk.state)
         raw = hidden_states[-1]
         steps = torch.arange(raw.shape[1], device=raw.device)
         in_window = chunk.left <= config.max_pooled_tokens
         valid = (steps < chunk.left[:, None]) & in_window[:, None]
-        pooled = pooled.update(slice(0, raw.shape[0]), raw, valid)
-        penalty = pooled.total.new_zeros(())
+        read = token_layers(hidden_states) if self.reads_tokens else raw
+        gathered = gathered.update(slice(0, raw.shape[0]), read, valid)
+        penalty = encoder.embedding.weight.new_zeros(())
         if self.training and torch.is_grad_enabled():
             dropped = locked_dropout(raw, config.output_dropout, True)
             penalty = config.activation_penalty * activation_penalty(dropped, valid)
             penalty = penalty + config.temporal_activation_penalty * temporal_activation_penalty(raw, valid)
             penalty = penalty * valid.sum()
-        return pooled, penalty, state
+        return gathered, penalty, state
 
 
 @dataclass(frozen=True)

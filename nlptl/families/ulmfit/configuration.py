@@ -26,10 +26,11 @@ class UlmfitConfig(PreTrainedConfig):
         weight_dropout: on the recurrent matrices.
         activation_penalty, temporal_activation_penalty: the factors alpha and beta of AR and TAR.
         chunk_length: tokens run at a time by the classifier (BPT3C, 3.3).
-        max_pooled_tokens: a classifier pools the chunks that start within so many tokens of a text's end.
+        max_pooled_tokens: a classifier's head reads, pooled or token by token, the chunks that start within so many
+            tokens of a text's end (for a backward encoder: of its beginning), in training and afterwards.
         max_kept_tokens: in training, activations of at most so many tokens of a batch are kept; beyond that each
             chunk is computed again in the backward pass, which bounds memory for documents of any length.
-        head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top.
+        head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top; see `nn.heads.build_head`.
     """
 
     model_type = "nlptl-ulmfit"
@@ -53,7 +54,7 @@ class UlmfitConfig(PreTrainedConfig):
     chunk_length: int = 72
     max_pooled_tokens: int = 1440
     max_kept_tokens: int = 16384
-    head: Literal["blocks", "linear"] = "blocks"
+    head: Literal["blocks", "linear", "bilstm-attention"] = "blocks"
     head_hidden_sizes: list[int] | tuple[int, ...] = (50,)
     head_dropouts: list[float | int] | tuple[float | int, ...] = (0.4, 0.1)
     head_bias: bool = False
@@ -80,6 +81,10 @@ class UlmfitConfig(PreTrainedConfig):
             raise ValueError("a dropout is a probability from 0 to below 1")
         if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
             raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
+        if self.head == "bilstm-attention" and len(self.head_hidden_sizes) != 1:
+            raise ValueError(
+                "head_hidden_sizes of bilstm-attention is one number, the units in each direction"
+            )
         if self.max_pooled_tokens < self.chunk_length:
             raise ValueError("max_pooled_tokens must be at least chunk_length, or nothing would be pooled")
 
@@ -90,3 +95,7 @@ class UlmfitConfig(PreTrainedConfig):
     def pooled_width(self) -> int:
         """Width of a text's vector."""
         return self.embedding_size * (3 if self.pooling == "concat" else 1)
+
+    def mixed_layers(self) -> int:
+        """How many layers, the embedding among them, are as wide as the last: those that a token head mixes."""
+        return [self.embedding_size, *self.layer_widths()].count(self.embedding_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -57,11 +58,16 @@ def train_once(model: UlmfitForSequenceClassification, lengths: list[int]) -> tu
     return held, memory.peak
 
 
-def test_recomputed_activations_give_the_same_gradients_bit_for_bit() -> None:
+@pytest.mark.parametrize("head", ["blocks", "bilstm-attention"])
+def test_recomputed_activations_give_the_same_gradients_bit_for_bit(head: str) -> None:
     gradients = []
     for max_kept_tokens in (1, 10**6):
         model = classifier(
-            chunk_length=8, max_pooled_tokens=30, max_kept_tokens=max_kept_tokens, bidirectional=True
+            head=head,
+            chunk_length=8,
+            max_pooled_tokens=30,
+            max_kept_tokens=max_kept_tokens,
+            bidirectional=True,
         )
         torch.manual_seed(1)  # dropout included
         ids = torch.randint(9, 60, (4, 50))
@@ -79,6 +85,13 @@ def test_memory_does_not_grow_with_the_length_beyond_the_window() -> None:
     assert held_long < 1.05 * held_short
     assert peak_long < 1.05 * peak_short
     assert peak_long < 10 * 2**20
+
+
+def test_a_token_head_s_memory_does_not_grow_with_the_length_beyond_the_window() -> None:
+    held_short, peak_short = train_once(classifier(head="bilstm-attention"), [2_000])
+    held_long, peak_long = train_once(classifier(head="bilstm-attention"), [20_000])
+    assert held_long < 1.05 * held_short
+    assert peak_long < 1.05 * peak_short
 
 
 def test_beyond_max_kept_tokens_only_the_chunks_borders_are_held() -> None:

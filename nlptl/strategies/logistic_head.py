@@ -1,0 +1,141 @@
+"""Logistic regression by scikit-learn on frozen features, put into a linear head exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from nlptl.strategies.class_weights import weighted_loss
+from nlptl.training.models import LayeredClassifier
+from nlptl.training.progress import Reporter
+
+INVERSE_REGULARISATION = tuple(10 ** (power / 2) for power in range(-8, 3))  # 0.0001, 0.00032, ... 10
+PATIENCE = 2  # strengths in a row that are no better, after which weaker ones are not tried
+CERTAIN = 1e4  # a score of which nothing is left but 0 or 1
+
+Features = Sequence[NDArray[np.float32]]
+Linear = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def fit_logistic(
+    classifier: LayeredClassifier,
+    train: tuple[Features, NDArray[np.int64]],
+    validation: tuple[Features, NDArray[np.int64]],
+    *,
+    class_weights: Tensor | None,
+    seed: int,
+    reporter: Reporter,
+) -> list[dict[str, float]]:
+    """Logistic regression on each head's features, put into the linear head exactly.
+
+    The strength of the regularisation is the one with the least log loss on the validation features, sought from the
+    strongest on. Features are standardised for the solver; mean and scale are folded into the weights afterwards.
+
+    Args:
+        train, validation: each head's features (texts, width), and the labels, (texts,) or (texts, classes) of zeros
+            and ones.
+        class_weights: as `balanced_weights` gives them, or None; they count in the validation loss as well.
+
+    Returns:
+        The strength chosen, by head.
+    """
+    heads = classifier.heads()
+    weights = None if class_weights is None else class_weights.double().cpu()
+    truth = torch.from_numpy(validation[1])
+    chosen: list[dict[str, float]] = []
+    reporter.start("logistic regression", len(heads) * len(INVERSE_REGULARISATION))
+    try:
+        for number, (head, x, x_validation) in enumerate(zip(heads, train[0], validation[0], strict=True)):
+            assert isinstance(head, nn.Linear)
+            scaler = StandardScaler().fit(x)
+            scaled_validation = scaler.transform(x_validation)
+            regression = _Regression(scaler.transform(x), train[1], head.out_features, weights, seed)
+            best = (math.inf, 0.0, (np.zeros(0), np.zeros(0)))
+            since = 0
+            for tried, strength in enumerate(INVERSE_REGULARISATION, start=1):
+                weight, bias = regression.fit(strength)
+                scores = torch.from_numpy(scaled_validation @ weight.T + bias)
+                loss = float(weighted_loss(scores, truth, weights))
+                since += 1
+                if loss < best[0]:
+                    best, since = (loss, strength, (weight, bias)), 0
+                done = number * len(INVERSE_REGULARISATION) + tried
+                reporter.advance(done, f"validation loss {best[0]:.4f} at best")
+                if since >= PATIENCE:
+                    break
+            _, strength, (weight, bias) = best
+            _put(head, weight, bias, scaler)
+            chosen.append({"inverse_regularisation": strength})
+    finally:
+        reporter.finish()
+    return chosen
+
+
+def _put(
+    head: nn.Linear, weight: NDArray[np.float64], bias: NDArray[np.float64], scaler: StandardScaler
+) -> None:
+    """Weights for standardised features -> the head's weights for the features as they are."""
+    folded = weight / scaler.scale_
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(folded))
+        head.bias.copy_(torch.from_numpy(bias - folded @ scaler.mean_))
+
+
+class _Regression:
+    """scikit-learn's solver at one strength after the other, each fit starting from the last one's solution.
+
+    Args:
+        x: (texts, width).
+        labels: (texts,), or (texts, classes) of zeros and ones: one regression a label.
+        weights: (classes,) or None.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        classes: int,
+        weights: Tensor | None,
+        seed: int,
+    ) -> None:
+        self.x, self.classes, self.several = x, classes, labels.ndim == 2
+        self.targets = list(labels.T) if self.several else [labels]
+        each = [1.0] * classes if weights is None else weights.tolist()
+        per_target: list[dict[int, float]] = (
+            [{0: 1.0, 1: weight} for weight in each] if self.several else [dict(enumerate(each))]
+        )
+        self.solvers = [
+            LogisticRegression(max_iter=1000, class_weight=of, random_state=seed, warm_start=True)
+            for of in per_target
+        ]
+
+    def fit(self, strength: float) -> Linear:
+        """Weights (classes, width) and bias (classes,)."""
+        fitted = [
+            self._fitted(solver.set_params(C=strength), target)
+            for solver, target in zip(self.solvers, self.targets, strict=True)
+        ]
+        if self.several:
+            return np.vstack([weight for weight, _ in fitted]), np.concatenate([bias for _, bias in fitted])
+        weight, bias = fitted[0]
+        if len(weight) == 1:  # two classes: one score, which softmax needs as two
+            weight, bias = np.vstack([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
+        full_weight, full_bias = np.zeros((self.classes, self.x.shape[1])), np.full(self.classes, -CERTAIN)
+        present = np.unique(self.targets[0])
+        full_weight[present], full_bias[present] = weight, bias
+        return full_weight, full_bias
+
+    def _fitted(self, solver: Any, target: NDArray[np.int64]) -> Linear:
+        """One regression's weights; a label that all or no training texts have is a constant."""
+        if self.several and target.min() == target.max():
+            return np.zeros((1, self.x.shape[1])), np.array([CERTAIN if target[0] else -CERTAIN])
+        solver.fit(self.x, target)
+        return solver.coef_, solver.intercept_
