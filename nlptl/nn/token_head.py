@@ -70,13 +70,6 @@ class TokenHead(nn.Module):
         self.text_dropout = nn.Dropout(dropouts[1])
         self.linear = nn.Linear(2 * hidden_size, classes)
 
-    @torch.no_grad()
-    def initialise(self) -> None:
-        """Fresh weights, for a head of a model that is built from its config."""
-        for module in self.modules():
-            if isinstance(module, (ScalarMix, nn.LSTM, nn.Linear)):
-                module.reset_parameters()
-
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """Token vectors -> scores (batch, classes).
 
