@@ -60,6 +60,10 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     folder = run_folder.open_run_folder(config.output, resume=invocation.resume, force=invocation.force)
     run_folder.begin_or_go_on(folder, config, _data_fingerprint(task, config), resume=invocation.resume)
     notes = list(task.notes)
+    if config.strategy == "fine-tune" and not all(source.is_language_model for source in sources):
+        notes.append(
+            "the model came without a softmax: it is not tuned on the task's text as a language model first"
+        )
     for note in notes:
         invocation.reporter.note(note)
     language_models = [

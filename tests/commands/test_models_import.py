@@ -103,10 +103,12 @@ def test_only_the_words_of_several_texts(command: Command, tmp_path: Path) -> No
 def test_what_was_imported_becomes_a_classifier(
     line: list[Any], strategy: str, command: Command, labelled_file: Path, tmp_path: Path
 ) -> None:
-    """No language model is tuned: there is none in what was imported."""
+    """No language model is tuned: there is none in what was imported, which is said where one would be."""
     assert command(*line, "-o", tmp_path / "out").returncode == 0
     words = ("finetune", "--model", tmp_path / "out", "--data", labelled_file, "-o", tmp_path / "run")
     outcome = command(*words, "--strategy", strategy, "--epochs", 1, "--json")
     assert outcome.returncode == 0, outcome.stderr
     assert json.loads(outcome.stdout)["validation"]["examples"] > 0
     assert not (tmp_path / "run" / "lm").exists()
+    said = "not tuned on the task's text as a language model" in outcome.stderr
+    assert said == (strategy == "fine-tune" and "allennlp" in line)
