@@ -79,6 +79,16 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: 
     return mean
 
 
+def log_frequencies(counts: Tensor) -> Tensor:
+    """The logarithm of each word's share of a text, one occurrence more counted of each: (vocabulary,), double.
+
+    Args:
+        counts: (vocabulary,), how often each word occurs.
+    """
+    seen = counts.double() + 1.0
+    return (seen / seen.sum()).log()
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Different words drawn to stand for the whole vocabulary in one training step.

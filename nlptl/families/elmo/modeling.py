@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 from nlptl.families.elmo.configuration import ElmoConfig
 from nlptl.families.elmo.encoder import ElmoModel, ElmoOutput, ElmoPreTrainedModel, State
 from nlptl.nn.sequences import reverse_valid, valid_lengths
-from nlptl.nn.softmax import IGNORED, Candidates, linear_cross_entropy, sampled_cross_entropy
+from nlptl.nn.softmax import IGNORED, Candidates, linear_cross_entropy, log_frequencies, sampled_cross_entropy
 
 __all__ = [
     "ElmoForCausalLM",
@@ -86,8 +86,7 @@ class ElmoForCausalLM(ElmoPreTrainedModel):
         Args:
             counts: (vocabulary,), occurrences in the training text.
         """
-        share = (counts.double() + 1.0) / (counts.double() + 1.0).sum()
-        self.lm_head.bias.copy_(share.log().to(self.lm_head.bias.dtype))
+        self.lm_head.bias.copy_(log_frequencies(counts).to(self.lm_head.bias.dtype))
 
     def forward(
         self,

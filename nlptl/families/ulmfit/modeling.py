@@ -17,7 +17,7 @@ from nlptl.families.ulmfit.configuration import UlmfitConfig
 from nlptl.nn.dropout import embedding_dropout, locked_dropout
 from nlptl.nn.regularization import activation_penalty, temporal_activation_penalty
 from nlptl.nn.sequences import reverse_valid, valid_lengths
-from nlptl.nn.softmax import IGNORED, Candidates, linear_cross_entropy, sampled_cross_entropy
+from nlptl.nn.softmax import IGNORED, Candidates, linear_cross_entropy, log_frequencies, sampled_cross_entropy
 from nlptl.nn.weight_drop import LSTMState, weight_dropped_lstm
 from nlptl.training.models import LayeredModel
 
@@ -239,8 +239,7 @@ class UlmfitForCausalLM(UlmfitPreTrainedModel):
         Args:
             counts: (vocabulary,), occurrences in the training text.
         """
-        share = (counts.double() + 1.0) / (counts.double() + 1.0).sum()
-        self.lm_head.bias.copy_(share.log().to(self.lm_head.bias.dtype))
+        self.lm_head.bias.copy_(log_frequencies(counts).to(self.lm_head.bias.dtype))
 
     def forward(
         self,
