@@ -18,29 +18,40 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        weights: Tensor | None,
+        dtype: torch.dtype,
     ) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         matrix = weight.to(dtype)
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
+        grad_bias = None
+        if bias is not None and wants_bias:
+            grad_bias = torch.zeros_like(bias, dtype=torch.float32)
         rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
         for start in range(0, hidden.shape[0], rows):
             part = hidden[start : start + rows].to(dtype)
             target = targets[start : start + rows]
-            valid = target != IGNORED
+            valid = (target != IGNORED).float()
+            share = valid if weights is None else valid * weights[start : start + rows]
             index = target.clamp(min=0)[:, None]
-            logits = (part @ matrix.T).float().add_(bias)
+            logits = (part @ matrix.T).float()
+            if bias is not None:
+                logits.add_(bias)
             log_normaliser = torch.logsumexp(logits, dim=1)
             losses = log_normaliser - logits.gather(1, index).squeeze(1)
-            total += (losses * valid).sum()
+            total += (losses * share).sum()
             if not any(ctx.needs_input_grad):
                 continue
             gradient = logits.sub_(log_normaliser[:, None]).exp_()
             gradient.scatter_add_(1, index, gradient.new_full((len(part), 1), -1.0))
-            gradient.mul_(valid[:, None])
+            gradient.mul_(share[:, None])
             if grad_bias is not None:
                 grad_bias += gradient.sum(dim=0)
             gradient = gradient.to(dtype)
@@ -54,11 +65,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [None if kept is None else kept * grad_total.to(kept.dtype) for kept in ctx.saved_tensors]
-        return (*gradients, None, None)
+        return (*gradients, None, None, None)
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross entropy in nats of `softmax(hidden @ weight.T + bias)` against `targets`.
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross entropy in nats of `softmax(hidden @ weight.T + bias)` against `targets`, or a weighted sum.
 
     At most `CHUNK_ELEMENTS` logits exist at a time, whatever the numbers of tokens and words. Matrix products run
     in the autocast type where autocast is on; sums, exponentials and the loss are fp32.
@@ -66,15 +79,19 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: 
     Args:
         hidden: (tokens, width).
         weight: (vocabulary, width).
-        bias: (vocabulary,).
-        targets: (tokens,); -100 is left out of the mean.
+        bias: (vocabulary,), or None.
+        targets: (tokens,); -100 is left out.
+        weights: (tokens,), of each token's loss in a sum; None for the mean.
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     if not torch.is_grad_enabled():  # a custom function is not told, and would make gradients for nobody
-        hidden, weight, bias = hidden.detach(), weight.detach(), bias.detach()
+        hidden, weight = hidden.detach(), weight.detach()
+        bias = None if bias is None else bias.detach()
     with torch.autocast(device, enabled=False):
-        total: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets, dtype)
+        total: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets, weights, dtype)
+    if weights is not None:
+        return total
     mean: Tensor = total / (targets != IGNORED).sum().clamp(min=1)
     return mean
 
@@ -125,7 +142,7 @@ class CandidateSampler:
 
 
 def sampled_cross_entropy(
-    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, candidates: Candidates
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, candidates: Candidates
 ) -> Tensor:
     """Mean cross entropy of the target against the candidates, corrected for how they were drawn.
 
@@ -134,7 +151,8 @@ def sampled_cross_entropy(
 
     Args:
         hidden: (tokens, width).
-        weight, bias: (vocabulary, width), (vocabulary,).
+        weight: (vocabulary, width).
+        bias: (vocabulary,), or None.
         targets: (tokens,); -100 is left out of the mean.
     """
     kept = targets != IGNORED
@@ -142,7 +160,9 @@ def sampled_cross_entropy(
     if not len(targets):
         return hidden.sum() * 0.0
     words = torch.cat([candidates.ids, targets])
-    rows, offsets = F.embedding(words, weight), bias[words] - candidates.log_expected[words]
+    rows, offsets = F.embedding(words, weight), -candidates.log_expected[words]
+    if bias is not None:
+        offsets = offsets + bias[words]
     size = len(candidates.ids)
     negative = F.linear(hidden, rows[:size]).float() + offsets[:size]
     negative = negative.masked_fill(targets[:, None] == candidates.ids[None, :], float("-inf"))

@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers.utils import ModelOutput
 
+from nlptl.families.classification import HeadedClassifier
 from nlptl.families.elmo.characters import boundaries
 from nlptl.families.elmo.configuration import ElmoConfig
 from nlptl.families.elmo.modeling import ElmoModel, ElmoPreTrainedModel
 from nlptl.families.elmo.pieces import Pieces
-from nlptl.nn.classification_loss import classification_loss
 from nlptl.nn.dropout import locked_dropout
-from nlptl.nn.heads import build_head, head_penalty, head_scores
+from nlptl.nn.heads import build_head
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.token_head import token_layers
-from nlptl.training.models import LayeredClassifier
 
 Part = TypeVar("Part")
 
 
-@dataclass
-class ElmoClassifierOutput(ModelOutput):
-    """What the classifier returns.
-
-    Attributes:
-        loss: mean over the batch; in training plus the penalty on the weights of the mix.
-        logits: (batch, classes).
-        hidden_states: only on request, as the encoder gives them for the whole texts.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-
-
-class ElmoForSequenceClassification(ElmoPreTrainedModel, LayeredClassifier):
+class ElmoForSequenceClassification(ElmoPreTrainedModel, HeadedClassifier):
     """Encoder, a scalar mix of its layers, pooling and a head; or a head that reads the layers of every word.
 
     A text longer than `config.segment_length` words is read in pieces of that length, each from a zero state, so that
@@ -68,10 +50,6 @@ class ElmoForSequenceClassification(ElmoPreTrainedModel, LayeredClassifier):
         )
         self.post_init()
 
-    def heads(self) -> list[nn.Module]:
-        """The head."""
-        return [self.head]
-
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Parameters bottom to top: characters, each LSTM layer (the mix with the top one), head."""
         *lower, top = self.encoder.layer_groups()
@@ -87,52 +65,27 @@ class ElmoForSequenceClassification(ElmoPreTrainedModel, LayeredClassifier):
     def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
         """A text's vector (batch, width), or all layers of its words (batch, words, layers, width)."""
         if attention_mask is None:
-            attention_mask = (input_ids[..., 0] != 0).long()
+            attention_mask = self.present(input_ids)
         pieces = Pieces.of(input_ids, attention_mask, self.config.segment_length)
         if self.reads_tokens:
             return [self._words(pieces)]
         return [self._pooled(pieces)]
 
-    def classify(self, vectors: list[Tensor], attention_mask: Tensor | None = None) -> Tensor:
-        """What `represent` gives -> logits (batch, classes)."""
-        (vector,) = vectors
-        return head_scores(self.head, vector, self.token_mask(vector, attention_mask)).float()
+    def learn(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """What `represent` gives, and the penalty on the weights of the mix."""
+        penalty = self.config.mix_penalty * self.mix.penalty() if hasattr(self, "mix") else None
+        return self.represent(input_ids, attention_mask), penalty
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        class_weights: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> ElmoClassifierOutput | tuple[Any, ...]:
-        """Classify documents of any length.
+    def present(self, input_ids: Tensor) -> Tensor:
+        """Characters 0 are no word."""
+        return (input_ids[..., 0] != 0).long()
 
-        Args:
-            input_ids: (batch, words, 50) characters, padded on the right.
-            attention_mask: (batch, words); by default all positions that hold a word.
-            labels: (batch,) class numbers, or (batch, classes) of zeros and ones for a multi-label problem.
-            class_weights: as in `classification_loss`.
-        """
-        if attention_mask is None:
-            attention_mask = (input_ids[..., 0] != 0).long()
-        logits = self.classify(self.represent(input_ids, attention_mask), attention_mask)
-        loss = None
-        if labels is not None:
-            loss = classification_loss(logits, labels, self.config.problem_type, class_weights)
-            if self.training:
-                loss = loss + head_penalty(self.head, loss)
-                if hasattr(self, "mix"):
-                    loss = loss + self.config.mix_penalty * self.mix.penalty()
-        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        states = (
-            self.encoder(input_ids, attention_mask, output_hidden_states=True).hidden_states
-            if wanted
-            else None
-        )
-        result = ElmoClassifierOutput(loss=loss, logits=logits, hidden_states=states)
-        return result if return_dict is not False else result.to_tuple()
+    def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
+        """Of the texts, each read at once."""
+        states: tuple[Tensor, ...] = self.encoder(
+            input_ids, attention_mask, output_hidden_states=True
+        ).hidden_states
+        return states
 
     def _trained(self, pieces: Pieces) -> Tensor:
         """Which pieces gradients flow through, (pieces,): of each text the last that hold so many words."""

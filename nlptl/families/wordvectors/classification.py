@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.utils import ModelOutput
 
+from nlptl.families.classification import HeadedClassifier
 from nlptl.families.wordvectors.configuration import PAD, SEP, WordVectorsConfig
 from nlptl.families.wordvectors.modeling import WordVectorsModel, WordVectorsPreTrainedModel
-from nlptl.nn.classification_loss import classification_loss
-from nlptl.nn.heads import build_head, head_penalty, head_scores
+from nlptl.nn.heads import build_head
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.sequences import valid_lengths
-from nlptl.training.models import LayeredClassifier
 
 
-@dataclass
-class WordVectorsClassifierOutput(ModelOutput):
-    """What the classifier returns.
-
-    Attributes:
-        loss: mean over the batch; in training plus the penalty of a head that has one.
-        logits: (batch, classes).
-        hidden_states: only on request, as the table gives them.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-
-
-class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, LayeredClassifier):
+class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, HeadedClassifier):
     """Table and head. Pooling leaves out the mark between a pair of texts."""
 
     def __init__(self, config: WordVectorsConfig) -> None:
@@ -50,10 +30,6 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, LayeredCl
             config.head_bias,
         )
         self.post_init()
-
-    def heads(self) -> list[nn.Module]:
-        """The one head."""
-        return [self.head]
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """The table, then the head."""
@@ -72,37 +48,10 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, LayeredCl
             return [(self._vectors(ids) * valid[:, :, None])[:, :, None]]
         return [self._pooled(input_ids, lengths)]
 
-    def classify(self, vectors: list[Tensor], attention_mask: Tensor | None = None) -> Tensor:
-        """What `represent` gives -> logits (batch, classes)."""
-        (x,) = vectors
-        return head_scores(self.head, x, self.token_mask(x, attention_mask)).float()
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        class_weights: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> WordVectorsClassifierOutput | tuple[Any, ...]:
-        """Classify documents of any length.
-
-        Args:
-            input_ids, attention_mask: (batch, time), padded on the right.
-            labels: (batch,) class numbers, or (batch, classes) of zeros and ones for a multi-label problem.
-            class_weights: as in `classification_loss`.
-        """
-        logits = self.classify(self.represent(input_ids, attention_mask), attention_mask)
-        loss = None
-        if labels is not None:
-            loss = classification_loss(logits, labels, self.config.problem_type, class_weights)
-            if self.training:
-                loss = loss + head_penalty(self.head, loss)
-        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        states = self.encoder(input_ids, output_hidden_states=True).hidden_states if wanted else None
-        result = WordVectorsClassifierOutput(loss=loss, logits=logits, hidden_states=states)
-        return result if return_dict is not False else result.to_tuple()
+    def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
+        """The table's vectors."""
+        states: tuple[Tensor, ...] = self.encoder(input_ids, output_hidden_states=True).hidden_states
+        return states
 
     def _vectors(self, ids: Tensor) -> Tensor:
         return F.dropout(self.encoder.embedding(ids), self.config.vector_dropout, self.training)

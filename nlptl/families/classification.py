@@ -1,0 +1,93 @@
+"""What the classifiers of most families are: one encoder, one head on what it says of a text or of its tokens."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.utils import ModelOutput
+
+from nlptl.nn.classification_loss import classification_loss
+from nlptl.nn.heads import head_penalty, head_scores
+from nlptl.training.models import LayeredClassifier
+
+
+@dataclass
+class ClassifierOutput(ModelOutput):
+    """What a classifier returns.
+
+    Attributes:
+        loss: mean over the batch; in training plus what the family's recipe and its head add.
+        logits: (batch, classes).
+        hidden_states: only on request, as the encoder gives them.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class HeadedClassifier(LayeredClassifier):
+    """A classifier with one head, `self.head`, which `nn.heads.build_head` made."""
+
+    head: nn.Module
+
+    def heads(self) -> list[nn.Module]:
+        """The head."""
+        return [self.head]
+
+    def classify(self, vectors: list[Tensor], attention_mask: Tensor | None = None) -> Tensor:
+        """What `represent` gives -> logits (batch, classes)."""
+        (vector,) = vectors
+        return head_scores(self.head, vector, self.token_mask(vector, attention_mask)).float()
+
+    def learn(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """In training: what `represent` gives, and what is added to the loss, a scalar, if anything is."""
+        return self.represent(input_ids, attention_mask), None
+
+    def present(self, input_ids: Tensor) -> Tensor | None:
+        """The `attention_mask` where none is given; None for all tokens."""
+        return None
+
+    @abstractmethod
+    def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
+        """Every layer's output for whole texts, as the encoder gives them on request."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        class_weights: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ClassifierOutput | tuple[Any, ...]:
+        """Classify documents of any length.
+
+        Args:
+            input_ids: (batch, time, ...), padded on the right.
+            attention_mask: (batch, time), 1 for a token; without it all are, but where ids themselves tell.
+            labels: (batch,) class numbers, or (batch, classes) of zeros and ones for a multi-label problem.
+            class_weights: as in `classification_loss`.
+        """
+        if attention_mask is None:
+            attention_mask = self.present(input_ids)
+        added = None
+        if self.training and labels is not None:
+            vectors, added = self.learn(input_ids, attention_mask)
+        else:
+            vectors = self.represent(input_ids, attention_mask)
+        logits = self.classify(vectors, attention_mask)
+        loss = None
+        if labels is not None:
+            loss = classification_loss(logits, labels, self.config.problem_type, class_weights)
+            if self.training:
+                loss = loss + head_penalty(self.head, loss)
+            if added is not None:
+                loss = loss + added
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        states = self.encoder_states(input_ids, attention_mask) if wanted else None
+        result = ClassifierOutput(loss=loss, logits=logits, hidden_states=states)
+        return result if return_dict is not False else result.to_tuple()

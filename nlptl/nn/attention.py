@@ -1,0 +1,55 @@
+"""Scaled dot-product attention of several heads (Vaswani et al. 2017, section 3.2), by torch's fused kernels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    heads: int,
+    *,
+    causal: bool = False,
+    key_mask: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """softmax(Q K^T / sqrt(width of a head)) V in each head; no matrix of scores is kept unless there is dropout.
+
+    Args:
+        queries: (batch, time, width).
+        keys, values: (batch, time of the keys, width).
+        causal: a query reads the keys up to its own place.
+        key_mask: (batch, time of the keys), True for the keys that may be read, one at least in each row. Causal
+            attention to sequences that are padded on the right needs none: their padding comes after every token.
+        dropout: of the attention weights. The kernels leave their fused path for it.
+
+    Returns:
+        (batch, time, width).
+    """
+
+    def split(x: Tensor) -> Tensor:
+        return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+    context: Tensor = F.scaled_dot_product_attention(
+        split(queries),
+        split(keys),
+        split(values),
+        attn_mask=None if key_mask is None else key_mask[:, None, None, :],
+        dropout_p=dropout,
+        is_causal=causal,
+    )
+    return context.transpose(1, 2).flatten(2)
+
+
+def attention_weights(queries: Tensor, keys: Tensor, heads: int, *, causal: bool = False) -> Tensor:
+    """The weights that `attend` gives the keys, written out: (batch, heads, time, time of the keys); to look at."""
+    q, k = (x.unflatten(2, (heads, -1)).transpose(1, 2).float() for x in (queries, keys))
+    scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
+    if causal:
+        places = torch.arange(k.shape[2], device=k.device)
+        scores = scores.masked_fill(places > places[: q.shape[2], None], float("-inf"))
+    return scores.softmax(dim=3)
