@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -43,13 +42,3 @@ def attend(
         is_causal=causal,
     )
     return context.transpose(1, 2).flatten(2)
-
-
-def attention_weights(queries: Tensor, keys: Tensor, heads: int, *, causal: bool = False) -> Tensor:
-    """The weights that `attend` gives the keys, written out: (batch, heads, time, time of the keys); to look at."""
-    q, k = (x.unflatten(2, (heads, -1)).transpose(1, 2).float() for x in (queries, keys))
-    scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
-    if causal:
-        places = torch.arange(k.shape[2], device=k.device)
-        scores = scores.masked_fill(places > places[: q.shape[2], None], float("-inf"))
-    return scores.softmax(dim=3)

@@ -1,0 +1,206 @@
+"""The GPT classifier: a head on the extract token (or pooled tokens), and the auxiliary language-model loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlptl.families.classification import HeadedClassifier
+from nlptl.families.gpt.configuration import GptConfig
+from nlptl.families.gpt.modeling import GptModel, GptPreTrainedModel
+from nlptl.families.gpt.windows import MarkedWindows
+from nlptl.nn.context_windows import ContextWindows
+from nlptl.nn.heads import build_head
+from nlptl.nn.pair_order import swapped_pair
+from nlptl.nn.pooling import RunningPool
+from nlptl.nn.scalar_mix import ScalarMix
+from nlptl.nn.sequences import valid_lengths
+from nlptl.nn.softmax import IGNORED, linear_cross_entropy
+from nlptl.nn.token_head import token_layers
+
+
+class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
+    """Encoder and head (section 3.3).
+
+    A text longer than the context is read in windows that overlap by half, each between a start and an extract token
+    of its own; their vectors are averaged, so that nothing is cut.
+    """
+
+    _keys_to_ignore_on_load_unexpected = [r"^lm_head\.", r"attn\.bias$"]
+
+    def __init__(self, config: GptConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.transformer = GptModel(config)
+        self.head = build_head(
+            config.head,
+            config.n_embd if self.reads_tokens else config.pooled_width(),
+            config.head_hidden_sizes,
+            config.head_dropouts,
+            int(config.num_labels or 0),
+            config.head_bias,
+            layers=config.n_layer + 1,
+        )
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, ScalarMix):
+            module.reset_parameters()
+        else:
+            super()._init_weights(module)
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters bottom to top: embeddings, each block, head."""
+        return [*self.transformer.layer_groups(), list(self.head.parameters())]
+
+    # -- the classifier's contract
+
+    def tokens_read(self, lengths: Tensor) -> Tensor:
+        """A head on tokens reads those of the windows that gradients flow through."""
+        windows = self._token_windows(lengths)
+        return lengths - self._first_read(windows)
+
+    def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
+        """A text's vector (batch, width), or all layers of its tokens (batch, time, layers, width)."""
+        lengths = _lengths(input_ids, attention_mask)
+        if self.reads_tokens:
+            return [self._tokens(input_ids, lengths)]
+        return [self._read(input_ids, lengths, learning=False)[0]]
+
+    def learn(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
+        """What `represent` gives, and the weighted language-model loss of the texts (section 3.2, equation 5)."""
+        if self.reads_tokens or not self.config.lm_weight:
+            return self.represent(input_ids, attention_mask), None
+        vector, loss = self._read(input_ids, _lengths(input_ids, attention_mask), learning=True)
+        return [vector], self.config.lm_weight * loss
+
+    def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
+        """Of the texts with the marks that their tokenizer gave them."""
+        lengths, time = _lengths(input_ids, attention_mask), input_ids.shape[1]
+        windows = ContextWindows.of(lengths, self.config.n_positions, causal=True)
+        states = self.transformer.read(self.transformer.embed(windows.cut(input_ids)))
+        return tuple(windows.joined(x, time) for x in states)
+
+    # -- windows
+
+    def _read(self, input_ids: Tensor, lengths: Tensor, *, learning: bool) -> tuple[Tensor, Tensor]:
+        """Vectors of texts, (batch, pooled width), and where `learning` their language-model loss.
+
+        Where pairs are symmetric, both orders are read, one below the other.
+        """
+        texts = len(input_ids)
+        delimiter = self.config.delimiter_token_id if self.config.pair_symmetric else None
+        if delimiter is not None:
+            swapped = self._swapped(input_ids, lengths, delimiter)
+            input_ids, lengths = torch.cat([input_ids, swapped]), lengths.repeat(2)
+        marked = MarkedWindows.of(input_ids, lengths, self.config)
+        parts = []
+        trained = self._trained(marked.windows)
+        for chosen, with_gradient in ((~trained, False), (trained, True)):
+            if chosen.any():
+                with torch.set_grad_enabled(torch.is_grad_enabled() and with_gradient):
+                    part = self._read_windows(marked.chosen(chosen), learning=learning and with_gradient)
+                parts.append((chosen.nonzero().squeeze(1), part))
+        order = torch.cat([places for places, _ in parts]).argsort()
+        pooled = RunningPool.joined([part.pooled for _, part in parts]).rows(order)
+        windows = marked.windows
+        vectors = pooled.by_group(windows.of_text, windows.texts).result(
+            "mean" if self.config.pooling == "extract" else self.config.pooling
+        )
+        if delimiter is not None:
+            paired = (input_ids[:texts] == delimiter).any(dim=1, keepdim=True)
+            vectors = vectors[:texts] + vectors[texts:] * paired
+        vectors = F.dropout(vectors, self.config.classifier_dropout, self.training)
+        losses = [part.loss for _, part in parts if part.loss is not None]
+        return vectors, torch.stack(losses).sum() if losses else vectors.new_zeros(())
+
+    def _read_windows(self, marked: MarkedWindows, *, learning: bool) -> _Read:
+        config = self.config
+        # The language-model loss is of the last block; features may be of one below it.
+        layers = None if learning else config.feature_layer
+        states = self.transformer.read(self.transformer.embed(marked.input_ids), layers)
+        hidden = states[-1] if config.feature_layer is None else states[config.feature_layer]
+        if config.pooling == "extract":
+            final = (marked.lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
+            pooled = RunningPool.of(hidden.gather(1, final), (marked.lengths > 0)[:, None])
+        else:
+            pooled = RunningPool.of(hidden, marked.owned)
+        return _Read(pooled, self._language_model_loss(states[-1], marked) if learning else None)
+
+    def _language_model_loss(self, hidden: Tensor, marked: MarkedWindows) -> Tensor:
+        """Cross entropy in nats: the mean over a text's tokens after its first, marks included; then over texts."""
+        ids, of_text = marked.input_ids, marked.windows.of_text
+        # A token in two windows counts once; a mark counts wherever it stands.
+        counted = (marked.owned | marked.marks)[:, 1:]
+        targets = ids[:, 1:].masked_fill(~counted, IGNORED)
+        in_text = hidden.new_zeros(marked.windows.texts, dtype=torch.float32)
+        in_text = in_text.index_add(0, of_text, counted.sum(dim=1).float())
+        texts = (in_text > 0).sum().clamp(min=1)
+        weights = (counted / (in_text[of_text].clamp(min=1) * texts)[:, None]).float()
+        return linear_cross_entropy(
+            hidden[:, :-1].flatten(0, 1),
+            self.transformer.token_rows(),
+            None,
+            targets.flatten(),
+            weights=weights.flatten(),
+        )
+
+    def _trained(self, windows: ContextWindows) -> Tensor:
+        """Which windows gradients flow through, (windows,): of each text the last that hold so many tokens."""
+        if not (self.training and torch.is_grad_enabled()):
+            return torch.zeros_like(windows.of_text, dtype=torch.bool)
+        return windows.from_end < self._trained_windows()
+
+    def _trained_windows(self) -> int:
+        return max(1, self.config.max_trained_tokens // max(1, self.config.n_positions))
+
+    def _swapped(self, input_ids: Tensor, lengths: Tensor, delimiter: int) -> Tensor:
+        """`start A delimiter B extract` -> `start B delimiter A extract`."""
+        head, tail = (
+            int(mark is not None) for mark in (self.config.bos_token_id, self.config.extract_token_id)
+        )
+        return swapped_pair(input_ids, lengths, delimiter, head=head, tail=tail)
+
+    # -- a head on tokens
+
+    def _token_windows(self, lengths: Tensor) -> ContextWindows:
+        return ContextWindows.of(lengths, self.config.n_positions, causal=True)
+
+    def _first_read(self, windows: ContextWindows) -> Tensor:
+        """The place of the first token of each text that a head on tokens reads, (batch,)."""
+        read = windows.chosen(windows.from_end == self._trained_windows() - 1)
+        first = windows.of_text.new_zeros(windows.texts)
+        return first.index_copy(0, read.of_text, read.start + read.owned.long().argmax(dim=1))
+
+    def _tokens(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """All layers of the tokens that a head reads, (batch, time, layers, width), from the first place on."""
+        windows = self._token_windows(lengths)
+        first = self._first_read(windows)
+        kept = windows.chosen(windows.from_end < self._trained_windows())
+        states = self.transformer.read(self.transformer.embed(kept.cut(input_ids)))
+        shifted = ContextWindows(
+            of_text=kept.of_text,
+            start=kept.start - first[kept.of_text],
+            from_end=kept.from_end,
+            valid=kept.valid,
+            owned=kept.owned,
+            texts=kept.texts,
+        )
+        return shifted.joined(token_layers(states), max(1, int((lengths - first).max())))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read of some windows: their pooled vectors, and their language-model loss where it was wanted."""
+
+    pooled: RunningPool
+    loss: Tensor | None
+
+
+def _lengths(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+    if attention_mask is None:
+        return input_ids.new_full((input_ids.shape[0],), input_ids.shape[1])
+    return valid_lengths(attention_mask)
