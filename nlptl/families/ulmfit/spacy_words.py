@@ -15,6 +15,7 @@ from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 from nlptl.errors import ModelError
+from nlptl.families.subword_tokenizer import without_surrogates
 from nlptl.families.ulmfit.text_rules import (
     BOS,
     REPEATED_CHARACTER,
@@ -26,7 +27,6 @@ from nlptl.families.ulmfit.text_rules import (
     mark_repetitions,
     repair_html,
     space_out,
-    without_surrogates,
 )
 
 if TYPE_CHECKING:

@@ -39,15 +39,6 @@ _CAPITALS_WORD = re.compile(r"(?<!\S)[A-Z][^a-z\s]*(?!\S)")
 _CAPITALISED_WORD = re.compile(r"(?<!\S)[A-Z][^A-Z\s]*(?!\S)")
 
 
-def without_surrogates(text: str) -> str:
-    """`text` as valid Unicode: surrogate pairs joined into their character, lone surrogates as U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 def repair_html(text: str) -> str:
     """Undo HTML escapes and line breaks."""
     for remains, meant in _HTML_REMAINS:
