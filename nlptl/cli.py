@@ -223,6 +223,10 @@ def finetune(
         _option("How the learning rate moves over the run."),
     ] = None,
     lm_weight: Annotated[float | None, _option("Weight of an auxiliary language-model loss (GPT).")] = None,
+    pair_symmetric: Annotated[
+        bool | None,
+        _option("Read both orders of a pair of texts (GPT, transformer).", "--pair-symmetric"),
+    ] = None,
     class_weight: Annotated[
         Literal["none", "balanced"] | None, _option("Weight of each class in the loss.")
     ] = None,

@@ -75,10 +75,12 @@ class Work:
 
 def classifier_architecture(config: FinetuneConfig, family: Family) -> dict[str, Any]:
     """Keys of the model's config for this strategy: a frozen body gets the head asked for."""
+    asked: dict[str, Any] = {"pair_symmetric": True} if config.pair_symmetric else {}
     if config.strategy == "fine-tune":
-        weight = {} if config.lm_weight is None else {"lm_weight": config.lm_weight}
-        return {**config.architecture, **weight}
-    return {**config.architecture, **family.head_architecture(config.head)}
+        if config.lm_weight is not None:
+            asked["lm_weight"] = config.lm_weight
+        return {**config.architecture, **asked}
+    return {**config.architecture, **asked, **family.head_architecture(config.head)}
 
 
 def train_end_to_end(stage: ClassifierStage) -> Work:

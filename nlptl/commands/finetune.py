@@ -51,7 +51,9 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         seed=config.seed,
         offline=config.offline,
     )
-    tokenizer = sources[0].load_tokenizer()
+    tokenizer = family.classifier_tokenizer(
+        sources[0].load_tokenizer(), classifier_architecture(config, family)
+    )
     if config.max_length is not None:
         tokenizer.model_max_length = config.max_length  # saved with the model, and what it reads from then on
     if invocation.dry_run:
@@ -64,6 +66,9 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         notes.append(
             "the model came without a softmax: it is not tuned on the task's text as a language model first"
         )
+    unlike = family.tokenizer_note(tokenizer, task.train.select(range(min(200, len(task.train))))["text"])
+    if unlike is not None:
+        notes.append(unlike)
     for note in notes:
         invocation.reporter.note(note)
     language_models = [
@@ -173,6 +178,9 @@ def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:
     if config.lm_weight is not None and "lm_weight" not in family.recipes["finetune"]:
         cause = f"{family.name} is fine-tuned without an auxiliary language-model loss"
         raise ConfigError(cause, "--lm-weight", "leave it out")
+    if config.pair_symmetric and not hasattr(family.config_class, "pair_symmetric"):
+        cause = f"{family.name} reads a pair of texts in one order"
+        raise ConfigError(cause, "--pair-symmetric", "leave it out, or add each pair the other way round")
     if config.lm_text and config.lm_tuning is None:
         config = config.model_copy(update={"lm_tuning": True})
     if config.strategy == "freeze":

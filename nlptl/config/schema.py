@@ -159,6 +159,9 @@ class FinetuneConfig(TrainingConfig, DataConfig):
     lm_weight: NonNegative | None = Field(
         None, description="Share of an auxiliary language-model loss (GPT)."
     )
+    pair_symmetric: bool = Field(
+        False, description="Read both orders of a pair of texts, so that swapping them changes nothing."
+    )
     class_weight: Literal["none", "balanced"] = "none"
     early_stopping: Count = Field(
         0, description="Stop after so many epochs without a better validation result; 0 for never."

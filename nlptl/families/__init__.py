@@ -2,6 +2,7 @@
 
 from nlptl.families.base import Family
 from nlptl.families.elmo.family import ElmoFamily
+from nlptl.families.gpt.family import GptFamily
 from nlptl.families.ulmfit.family import UlmfitFamily
 from nlptl.families.wordvectors.family import WordVectorsFamily
 
@@ -9,4 +10,5 @@ FAMILIES: dict[str, Family] = {
     "wordvectors": WordVectorsFamily(),
     "elmo": ElmoFamily(),
     "ulmfit": UlmfitFamily(),
+    "gpt": GptFamily(),
 }

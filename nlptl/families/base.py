@@ -44,7 +44,17 @@ from nlptl.training.windows import Corpus, CorpusEncoder, stream_windows
 
 # Keys of a model's config that follow from something else.
 SETTLED = frozenset(
-    ("vocab_size", "pad_token_id", "bos_token_id", "direction", "bidirectional", "format_version")
+    (
+        "vocab_size",
+        "pad_token_id",
+        "bos_token_id",
+        "delimiter_token_id",
+        "extract_token_id",
+        "new_tokens",
+        "direction",
+        "bidirectional",
+        "format_version",
+    )
 )
 
 
@@ -119,6 +129,16 @@ class Family(ABC):
         Raises:
             ModelError: the language models do not fit together, or are not of this family.
         """
+
+    def classifier_tokenizer(
+        self, tokenizer: PreTrainedTokenizerBase, architecture: Mapping[str, Any]
+    ) -> PreTrainedTokenizerBase:
+        """What a classifier with these keys of its config reads texts with; by default what the language model does."""
+        return tokenizer
+
+    def tokenizer_note(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> str | None:
+        """A sentence for the user where these texts, a sample, would be read better with another tokenizer."""
+        return None
 
     def load_language_model(self, folder: Path, architecture: Mapping[str, Any]) -> LayeredModel:
         """A language model to go on with, some of its config (dropouts) changed."""
@@ -273,9 +293,10 @@ def checked_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConf
     Raises:
         ModelError: it does.
     """
-    if len(tokenizer) > config.vocab_size:
+    rows = config.vocab_size + getattr(config, "new_tokens", 0)
+    if len(tokenizer) > rows:
         raise ModelError(
-            f"its tokenizer has {len(tokenizer)} tokens and its model rows for {config.vocab_size}",
+            f"its tokenizer has {len(tokenizer)} tokens and its model rows for {rows}",
             str(where),
             "use a model folder whose files belong together",
         )

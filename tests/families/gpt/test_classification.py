@@ -100,7 +100,7 @@ def test_over_all_rows_of_the_embedding_it_is_train_py_s(
     targets = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
     for row, expected in enumerate(objective["lm_losses_softmax_over_all_rows_of_we"]):
         loss = linear_cross_entropy(states[row, :-1], rows, None, targets[row])
-        assert float(loss) == pytest.approx(float(expected), abs=2e-5)
+        assert loss.item() == pytest.approx(float(expected), abs=2e-5)
 
 
 def test_without_a_weight_the_texts_are_not_predicted(tiny: GptConfig) -> None:
@@ -157,7 +157,7 @@ def test_of_overlapping_windows_each_token_is_predicted_once(tiny: GptConfig) ->
             )
             count += 1
     _, loss = model.learn(**batch(marked(*text)))
-    assert float(loss) == pytest.approx(0.5 * total / count, rel=1e-5)
+    assert loss.item() == pytest.approx(0.5 * total / count, rel=1e-5)
 
 
 def test_only_the_windows_at_the_end_are_learned_from(tiny: GptConfig) -> None:
