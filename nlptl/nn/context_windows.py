@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,40 @@ class ContextWindows:
         places = self.start[:, None] + torch.arange(self.valid.shape[1], device=x.device)
         return x[self.of_text[:, None], torch.where(self.valid, places, 0)]
 
-    def joined(self, x: Tensor, time: int) -> Tensor:
-        """Vectors of the windows' tokens (windows, length, ...) -> of the documents' (batch, time, ...), else zeros."""
+    def beginnings(self, most: int) -> Tensor:
+        """Where the last `most` windows of each document begin to speak for it, (batch,)."""
+        read = self.chosen(self.from_end == most - 1)
+        first = self.of_text.new_zeros(self.texts)
+        return first.index_copy(0, read.of_text, read.start + read.owned.long().argmax(dim=1))
+
+    def joined(self, x: Tensor, time: int, first: Tensor | None = None) -> Tensor:
+        """Vectors of the windows' tokens (windows, length, ...) -> of the documents' (batch, time, ...), else zeros.
+
+        Args:
+            first: (batch,), the place of each document that comes first; by default 0. None is owned before it.
+        """
         window, place = self.owned.nonzero(as_tuple=True)
+        text, place_in_text = self.of_text[window], self.start[window] + place
+        if first is not None:
+            place_in_text = place_in_text - first[text]
         whole = x.new_zeros(self.texts, time, *x.shape[2:])
-        return whole.index_put((self.of_text[window], self.start[window] + place), x[window, place])
+        return whole.index_put((text, place_in_text), x[window, place])
+
+
+def in_parts(trained: Tensor, read: Callable[[Tensor, bool], Part]) -> tuple[list[Part], Tensor]:
+    """Read the windows that gradients do not flow through, without keeping anything for them, and those they do.
+
+    Args:
+        trained: (windows,), True for the latter.
+        read: given which windows to read, (windows,), and whether to keep what gradients need.
+
+    Returns:
+        What `read` gave, and the order that puts the windows of the parts, one after the other, in their order.
+    """
+    parts, places = [], []
+    for chosen, with_gradient in ((~trained, False), (trained, True)):
+        if chosen.any():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and with_gradient):
+                parts.append(read(chosen, with_gradient))
+            places.append(chosen.nonzero().squeeze(1))
+    return parts, torch.cat(places).argsort()

@@ -12,7 +12,7 @@ from nlptl.families.classification import HeadedClassifier
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.families.gpt.modeling import GptModel, GptPreTrainedModel
 from nlptl.families.gpt.windows import MarkedWindows
-from nlptl.nn.context_windows import ContextWindows
+from nlptl.nn.context_windows import ContextWindows, in_parts
 from nlptl.nn.heads import build_head
 from nlptl.nn.pair_order import swapped_pair
 from nlptl.nn.pooling import RunningPool
@@ -60,8 +60,7 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
 
     def tokens_read(self, lengths: Tensor) -> Tensor:
         """A head on tokens reads those of the windows that gradients flow through."""
-        windows = self._token_windows(lengths)
-        return lengths - self._first_read(windows)
+        return lengths - self._token_windows(lengths).beginnings(self._trained_windows())
 
     def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
         """A text's vector (batch, width), or all layers of its tokens (batch, time, layers, width)."""
@@ -97,15 +96,11 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
             swapped = self._swapped(input_ids, lengths, delimiter)
             input_ids, lengths = torch.cat([input_ids, swapped]), lengths.repeat(2)
         marked = MarkedWindows.of(input_ids, lengths, self.config)
-        parts = []
-        trained = self._trained(marked.windows)
-        for chosen, with_gradient in ((~trained, False), (trained, True)):
-            if chosen.any():
-                with torch.set_grad_enabled(torch.is_grad_enabled() and with_gradient):
-                    part = self._read_windows(marked.chosen(chosen), learning=learning and with_gradient)
-                parts.append((chosen.nonzero().squeeze(1), part))
-        order = torch.cat([places for places, _ in parts]).argsort()
-        pooled = RunningPool.joined([part.pooled for _, part in parts]).rows(order)
+        parts, order = in_parts(
+            self._trained(marked.windows),
+            lambda chosen, kept: self._read_windows(marked.chosen(chosen), learning=learning and kept),
+        )
+        pooled = RunningPool.joined([part.pooled for part in parts]).rows(order)
         windows = marked.windows
         vectors = pooled.by_group(windows.of_text, windows.texts).result(
             "mean" if self.config.pooling == "extract" else self.config.pooling
@@ -114,7 +109,7 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
             paired = (input_ids[:texts] == delimiter).any(dim=1, keepdim=True)
             vectors = vectors[:texts] + vectors[texts:] * paired
         vectors = F.dropout(vectors, self.config.classifier_dropout, self.training)
-        losses = [part.loss for _, part in parts if part.loss is not None]
+        losses = [part.loss for part in parts if part.loss is not None]
         return vectors, torch.stack(losses).sum() if losses else vectors.new_zeros(())
 
     def _read_windows(self, marked: MarkedWindows, *, learning: bool) -> _Read:
@@ -166,30 +161,15 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
 
     # -- a head on tokens
 
+    def _tokens(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """All layers of the tokens that a head reads, (batch, time, layers, width), from the first of them on."""
+        windows, most = self._token_windows(lengths), self._trained_windows()
+        first, read = windows.beginnings(most), windows.chosen(windows.from_end < most)
+        states = self.transformer.read(self.transformer.embed(read.cut(input_ids)))
+        return read.joined(token_layers(states), max(1, int((lengths - first).max())), first)
+
     def _token_windows(self, lengths: Tensor) -> ContextWindows:
         return ContextWindows.of(lengths, self.config.n_positions, causal=True)
-
-    def _first_read(self, windows: ContextWindows) -> Tensor:
-        """The place of the first token of each text that a head on tokens reads, (batch,)."""
-        read = windows.chosen(windows.from_end == self._trained_windows() - 1)
-        first = windows.of_text.new_zeros(windows.texts)
-        return first.index_copy(0, read.of_text, read.start + read.owned.long().argmax(dim=1))
-
-    def _tokens(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """All layers of the tokens that a head reads, (batch, time, layers, width), from the first place on."""
-        windows = self._token_windows(lengths)
-        first = self._first_read(windows)
-        kept = windows.chosen(windows.from_end < self._trained_windows())
-        states = self.transformer.read(self.transformer.embed(kept.cut(input_ids)))
-        shifted = ContextWindows(
-            of_text=kept.of_text,
-            start=kept.start - first[kept.of_text],
-            from_end=kept.from_end,
-            valid=kept.valid,
-            owned=kept.owned,
-            texts=kept.texts,
-        )
-        return shifted.joined(token_layers(states), max(1, int((lengths - first).max())))
 
 
 @dataclass(frozen=True)
