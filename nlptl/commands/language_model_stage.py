@@ -132,6 +132,7 @@ def train_stage(
             plan=plan,
             collate=family.window_collate(model.config, tokenizer, training=True),
             measure=measure,
+            figures=family.language_model_figures,
             counts=counts,
             candidates=given(config.sampled_softmax, "sampled_softmax"),
             save=save,

@@ -33,16 +33,22 @@ def language_model_card(
     if "loss" in figures:
         rows += [
             ("held-out loss", f"{figures['loss']:.4f} nats a token (perplexity {figures['perplexity']:.1f})"),
-            ("held-out bits per character", f"{figures['bits_per_character']:.4f}"),
         ]
+    if "bits_per_character" in figures:
+        rows.append(("held-out bits per character", f"{figures['bits_per_character']:.4f}"))
+    if "loss" in figures:
         rows += [(name, f"{perplexity:.1f}") for name, perplexity in direction_perplexities(figures).items()]
+    # Bits compare models of any vocabulary; one that predicts a part of its text has nats a token alone.
+    key, unit = ("bits_per_character", "bits per character")
+    if "bits_per_character" not in figures:
+        key, unit = ("loss", "nats a token")
     curve = [
-        (f"{point['tokens_seen']:,.0f}", f"{point['bits_per_character']:.4f}") for point in _curve(result)
+        (f"{point['tokens_seen']:,.0f}", f"{point[key]:.4f}") for point in result.history if key in point
     ]
     curve_lines = [
-        "Held-out bits per character against tokens seen:",
+        f"Held-out {unit} against tokens seen:",
         "",
-        _table(("tokens seen", "bits"), curve),
+        _table(("tokens seen", unit), curve),
     ]
     return "\n".join(
         [
@@ -103,10 +109,6 @@ def classifier_card(config: RunConfig, report: Mapping[str, Any], notes: Sequenc
             *_how_made(config),
         ]
     )
-
-
-def _curve(result: TrainingResult) -> list[dict[str, float]]:
-    return [point for point in result.history if "bits_per_character" in point]
 
 
 def _front_matter(tags: Sequence[str]) -> list[str]:

@@ -110,9 +110,10 @@ def _lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
 def _pretrain_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
     figures = report["validation"]
     if figures["loss"] is not None:  # word vectors predict no text
+        bits = figures["bits_per_character"]  # none of a model that predicts a part of its text alone
         yield (
             f"validation: perplexity {figures['perplexity']:,.2f}, {figures['loss']:.4f} nats a token, "
-            f"{figures['bits_per_character']:.3f} bits a character, on {figures['tokens']:,} tokens"
+            f"{'' if bits is None else f'{bits:.3f} bits a character, '}on {figures['tokens']:,} tokens"
         )
     yield f"model: {report['output']} ({report['family']}, {report['parameters']:,} parameters)"
     yield f"{report['steps']:,} steps over {report['train_tokens']:,} tokens in {_effort(report)}"

@@ -3,6 +3,7 @@
 from nlptl.families.base import Family
 from nlptl.families.elmo.family import ElmoFamily
 from nlptl.families.gpt.family import GptFamily
+from nlptl.families.transformer.family import TransformerFamily
 from nlptl.families.ulmfit.family import UlmfitFamily
 from nlptl.families.wordvectors.family import WordVectorsFamily
 
@@ -11,4 +12,5 @@ FAMILIES: dict[str, Family] = {
     "elmo": ElmoFamily(),
     "ulmfit": UlmfitFamily(),
     "gpt": GptFamily(),
+    "transformer": TransformerFamily(),
 }

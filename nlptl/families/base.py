@@ -48,6 +48,11 @@ SETTLED = frozenset(
         "vocab_size",
         "pad_token_id",
         "bos_token_id",
+        "eos_token_id",
+        "sep_token_id",
+        "mask_token_id",
+        "gap_token_ids",
+        "is_encoder_decoder",
         "delimiter_token_id",
         "extract_token_id",
         "new_tokens",
@@ -71,6 +76,8 @@ class Family(ABC):
     samples_softmax: ClassVar[bool] = False
     predicts_tokens: ClassVar[bool] = True
     """Whether what is pretrained is a language model, whose loss on held-out text can be told."""
+    language_model_auto: ClassVar[str] = "AutoModelForCausalLM"
+    """The Auto class of `transformers` that loads what is pretrained."""
     imports: ClassVar[Sequence[str]] = ()
     """Systems whose checkpoints `convert` reads."""
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]]

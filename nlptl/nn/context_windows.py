@@ -116,20 +116,16 @@ class ContextWindows:
         return whole.index_put((text, place_in_text), x[window, place])
 
 
-def in_parts(trained: Tensor, read: Callable[[Tensor, bool], Part]) -> tuple[list[Part], Tensor]:
-    """Read the windows that gradients do not flow through, without keeping anything for them, and those they do.
+def in_parts(trained: Tensor, read: Callable[[Tensor, bool], Part]) -> list[Part]:
+    """Read the windows that gradients do not flow through, without keeping anything for them, then those they do.
 
     Args:
-        trained: (windows,), True for the latter.
+        trained: (windows,), True for the latter, which end their documents.
         read: given which windows to read, (windows,), and whether to keep what gradients need.
-
-    Returns:
-        What `read` gave, and the order that puts the windows of the parts, one after the other, in their order.
     """
-    parts, places = [], []
+    parts = []
     for chosen, with_gradient in ((~trained, False), (trained, True)):
         if chosen.any():
             with torch.set_grad_enabled(torch.is_grad_enabled() and with_gradient):
                 parts.append(read(chosen, with_gradient))
-            places.append(chosen.nonzero().squeeze(1))
-    return parts, torch.cat(places).argsort()
+    return parts

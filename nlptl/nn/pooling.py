@@ -67,6 +67,15 @@ class RunningPool:
         """The rows of several, one after the other."""
         return cls(*(torch.cat(fields) for fields in zip(*map(RunningPool._fields, parts), strict=True)))
 
+    @classmethod
+    def in_turn(cls, parts: Sequence[RunningPool]) -> RunningPool:
+        """Pools of the same documents, each of what comes after the one before, as one."""
+        rows = len(parts[0].count)
+        order = (
+            torch.arange(len(parts) * rows, device=parts[0].count.device).view(len(parts), rows).T.flatten()
+        )
+        return cls.joined(parts).rows(order).by_group(order % rows, rows)
+
     def rows(self, order: Tensor) -> RunningPool:
         """Some rows, in this order."""
         return RunningPool(*(field[order] for field in self._fields()))
@@ -79,7 +88,7 @@ class RunningPool:
 
         Args:
             group: (rows,), the document of each piece; the pieces of one stand together, in their order.
-            groups: how many documents there are; each has a piece.
+            groups: how many documents there are; one without a piece is as one without a token.
         """
         width = self.total.shape[1]
         places = torch.arange(len(group), device=group.device)

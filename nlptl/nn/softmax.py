@@ -24,6 +24,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         weights: Tensor | None,
+        smoothing: float,
         dtype: torch.dtype,
     ) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
@@ -45,12 +46,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if bias is not None:
                 logits.add_(bias)
             log_normaliser = torch.logsumexp(logits, dim=1)
-            losses = log_normaliser - logits.gather(1, index).squeeze(1)
+            losses = log_normaliser - (1 - smoothing) * logits.gather(1, index).squeeze(1)
+            if smoothing:
+                losses = losses - smoothing * logits.mean(dim=1)
             total += (losses * share).sum()
             if not any(ctx.needs_input_grad):
                 continue
             gradient = logits.sub_(log_normaliser[:, None]).exp_()
-            gradient.scatter_add_(1, index, gradient.new_full((len(part), 1), -1.0))
+            gradient.scatter_add_(1, index, gradient.new_full((len(part), 1), smoothing - 1.0))
+            if smoothing:
+                gradient.sub_(smoothing / weight.shape[0])
             gradient.mul_(share[:, None])
             if grad_bias is not None:
                 grad_bias += gradient.sum(dim=0)
@@ -65,11 +70,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [None if kept is None else kept * grad_total.to(kept.dtype) for kept in ctx.saved_tensors]
-        return (*gradients, None, None, None)
+        return (*gradients, None, None, None, None)
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Mean cross entropy in nats of `softmax(hidden @ weight.T + bias)` against `targets`, or a weighted sum.
 
@@ -82,6 +92,7 @@ def linear_cross_entropy(
         bias: (vocabulary,), or None.
         targets: (tokens,); -100 is left out.
         weights: (tokens,), of each token's loss in a sum; None for the mean.
+        smoothing: the share of the wanted probability that is spread evenly over the vocabulary (Szegedy et al. 2016).
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
@@ -89,7 +100,7 @@ def linear_cross_entropy(
         hidden, weight = hidden.detach(), weight.detach()
         bias = None if bias is None else bias.detach()
     with torch.autocast(device, enabled=False):
-        total: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets, weights, dtype)
+        total: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets, weights, smoothing, dtype)
     if weights is not None:
         return total
     mean: Tensor = total / (targets != IGNORED).sum().clamp(min=1)

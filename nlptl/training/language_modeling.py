@@ -28,7 +28,8 @@ WindowCollate = Callable[[Sequence[Window]], dict[str, Tensor]]
 class WindowStreams(Protocol):
     """Windows of a corpus in order: item i is window i // rows of stream i % rows.
 
-    A window is a tuple of arrays: inputs and targets, and whatever else the family's `window_collate` takes.
+    A window is a tuple of arrays: inputs and targets, and whatever else the family's `window_collate` takes. Windows
+    that are not the same in each pass over the corpus have `set_epoch`, which is told the pass that begins.
     """
 
     @property
@@ -61,6 +62,7 @@ class LanguageModelJob:
         plan: how weights move.
         collate: windows -> a training batch; `measure`: windows -> a batch to measure with, always the same for
             the same windows.
+        figures: how well a model does on held-out text, as the family measures it.
         counts: (vocabulary,), occurrences of each token in the training text.
         candidates: train against so many sampled words; 0 for the full softmax.
         save: writes a model folder into the path it is given.
@@ -75,6 +77,7 @@ class LanguageModelJob:
     plan: TrainingPlan
     collate: WindowCollate
     measure: WindowCollate
+    figures: Callable[[LayeredModel, HeldOut, WindowCollate, torch.device], dict[str, float]]
     counts: Tensor
     candidates: int
     save: Callable[[Path], None]
@@ -91,7 +94,7 @@ def train_language_model(job: LanguageModelJob) -> TrainingResult:
     device = job.plan.device
 
     def evaluate() -> Evaluation:
-        figures = language_model_figures(job.model, job.held_out, job.measure, device)
+        figures = job.figures(job.model, job.held_out, job.measure, device)
         return Evaluation(figures, score=(-figures["loss"],))
 
     sampler = CandidateSampler(job.counts, job.candidates) if job.candidates else None
@@ -103,6 +106,7 @@ def train_language_model(job: LanguageModelJob) -> TrainingResult:
         save=job.save,
         reporter=job.reporter,
         draw_candidates=None if sampler is None else lambda: sampler.draw(device),
+        on_epoch=getattr(job.windows, "set_epoch", None),
     )
     return trainer.run(job.resume)
 

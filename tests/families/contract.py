@@ -92,7 +92,7 @@ print(json.dumps([
             "AutoConfig": family.config_class,
             "AutoTokenizer": type(tokenizer),
             "AutoModel": family.encoder_class,
-            **({"AutoModelForCausalLM": family.language_model_class} if family.predicts_tokens else {}),
+            **({family.language_model_auto: family.language_model_class} if family.predicts_tokens else {}),
         }
         folder = saved(tmp_path / "classifier", classifier, tokenizer)
         done = subprocess.run(

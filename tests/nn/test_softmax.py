@@ -227,3 +227,35 @@ def test_flat_logits_cost_the_log_of_the_vocabulary() -> None:
     hidden, weight = torch.zeros(TOKENS, WIDTH), torch.zeros(VOCABULARY, WIDTH)
     loss = linear_cross_entropy(hidden, weight, torch.zeros(VOCABULARY), problem()[3])
     assert loss.item() == pytest.approx(math.log(VOCABULARY))  # nats
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_label_smoothing_and_the_weights_of_tokens_are_torch_s(
+    with_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(softmax, "CHUNK_ELEMENTS", 30)
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(9, 4, requires_grad=True), torch.randn(10, 4, requires_grad=True)
+    bias = torch.randn(10, requires_grad=True) if with_bias else None
+    targets, weights = torch.randint(0, 10, (9,)), torch.rand(9)
+    targets[3] = -100
+    inputs = [x for x in (hidden, weight, bias) if x is not None]
+    logits = F.linear(hidden, weight, bias)
+    for smoothing in (0.0, 0.1):
+        losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+        trials = [
+            (
+                softmax.linear_cross_entropy(hidden, weight, bias, targets, weights, smoothing),
+                (losses * weights).sum(),
+            ),
+            (softmax.linear_cross_entropy(hidden, weight, bias, targets, None, smoothing), losses.sum() / 8),
+        ]
+        for found, expected in trials:
+            torch.testing.assert_close(found, expected)
+            pairs = zip(
+                torch.autograd.grad(found, inputs),
+                torch.autograd.grad(expected, inputs, retain_graph=True),
+                strict=True,
+            )
+            for one, other in pairs:
+                torch.testing.assert_close(one, other)

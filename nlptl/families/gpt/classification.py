@@ -96,15 +96,12 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
             swapped = self._swapped(input_ids, lengths, delimiter)
             input_ids, lengths = torch.cat([input_ids, swapped]), lengths.repeat(2)
         marked = MarkedWindows.of(input_ids, lengths, self.config)
-        parts, order = in_parts(
+        parts = in_parts(
             self._trained(marked.windows),
             lambda chosen, kept: self._read_windows(marked.chosen(chosen), learning=learning and kept),
         )
-        pooled = RunningPool.joined([part.pooled for part in parts]).rows(order)
-        windows = marked.windows
-        vectors = pooled.by_group(windows.of_text, windows.texts).result(
-            "mean" if self.config.pooling == "extract" else self.config.pooling
-        )
+        pooling = "mean" if self.config.pooling == "extract" else self.config.pooling
+        vectors = RunningPool.in_turn([part.pooled for part in parts]).result(pooling)
         if delimiter is not None:
             paired = (input_ids[:texts] == delimiter).any(dim=1, keepdim=True)
             vectors = vectors[:texts] + vectors[texts:] * paired
@@ -123,6 +120,7 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
             pooled = RunningPool.of(hidden.gather(1, final), (marked.lengths > 0)[:, None])
         else:
             pooled = RunningPool.of(hidden, marked.owned)
+        pooled = pooled.by_group(marked.windows.of_text, marked.windows.texts)
         return _Read(pooled, self._language_model_loss(states[-1], marked) if learning else None)
 
     def _language_model_loss(self, hidden: Tensor, marked: MarkedWindows) -> Tensor:
@@ -174,7 +172,7 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
 
 @dataclass(frozen=True)
 class _Read:
-    """What was read of some windows: their pooled vectors, and their language-model loss where it was wanted."""
+    """What was read of windows: their texts' pooled vectors, and a language-model loss where it was wanted."""
 
     pooled: RunningPool
     loss: Tensor | None

@@ -1,0 +1,291 @@
+"""The Transformer (Vaswani et al. 2017): its encoder, and encoder and decoder as a model that removes noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from nlptl.families.transformer.blocks import DecoderBlock, EncoderBlock
+from nlptl.families.transformer.configuration import TransformerConfig
+from nlptl.nn.context_windows import ContextWindows
+from nlptl.nn.positions import sinusoidal_positions
+from nlptl.nn.sequences import valid_lengths
+from nlptl.nn.softmax import IGNORED, linear_cross_entropy
+from nlptl.training.models import LayeredModel
+
+
+@dataclass
+class TransformerOutput(ModelOutput):
+    """What the encoder returns.
+
+    Attributes:
+        last_hidden_state: (batch, time, width).
+        hidden_states: embedding output, then one a block, each (batch, time, width).
+    """
+
+    last_hidden_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class TransformerDenoisingOutput(ModelOutput):
+    """What the whole model returns.
+
+    Attributes:
+        loss: mean cross entropy in nats a token written; in training with label smoothing.
+        logits: (batch, time written, vocabulary); absent where `labels` were given, so that they are never held.
+        hidden_states: the encoder's, as in `TransformerOutput`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class TransformerPreTrainedModel(LayeredModel):
+    """What all Transformers share: names, initialisation."""
+
+    config: TransformerConfig
+    config_class = TransformerConfig
+    base_model_prefix = "encoder"
+    # Arguments beyond the inputs are not taken, so that the Trainer itself averages over accumulated batches.
+    accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Glorot's uniform for layers; the embedding such that, scaled by the root of the width, it varies by 1."""
+        width = self.config.width
+        softmax = isinstance(module, nn.Linear) and module.out_features == self.config.vocab_size
+        if isinstance(module, nn.Embedding) or softmax:
+            init.normal_(module.weight, std=width**-0.5)  # type: ignore[arg-type]
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, (nn.LSTM, nn.BatchNorm1d)):
+            module.reset_parameters()
+
+
+class Places(nn.Module):
+    """Adds to token vectors, scaled by the root of their width (section 3.4), where they stand (section 3.5)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.width, self.dropout = config.width, config.dropout
+        if config.positions == "learned":
+            self.embedding = nn.Embedding(config.max_positions, config.width)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(batch, time, width) -> the same."""
+        time = vectors.shape[1]
+        learned = hasattr(self, "embedding")
+        places = self.embedding.weight[:time] if learned else sinusoidal_positions(time, self.width)
+        x = vectors * math.sqrt(self.width) + places.to(vectors)
+        return F.dropout(x, self.dropout, self.training)
+
+
+class TransformerModel(TransformerPreTrainedModel):
+    """The encoder: embedding and a stack of blocks, closed by a normalisation as in `torch.nn.Transformer`."""
+
+    # Loaded from the whole model or a classifier it takes its part and has no use for the rest.
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^lm_head\.", r"^head\."]
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.places = Places(config)
+        self.layers = nn.ModuleList(EncoderBlock(config) for _ in range(config.num_encoder_layers))
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_epsilon)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The table of token vectors."""
+        return self.embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the table of token vectors."""
+        assert isinstance(value, nn.Embedding)
+        self.embedding = value
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters bottom to top: embedding and places, then each block, the last with the final normalisation."""
+        blocks = [list(layer.parameters()) for layer in self.layers]
+        blocks[-1] += self.norm.parameters()
+        return [[*self.embedding.parameters(), *self.places.parameters()], *blocks]
+
+    def read(self, input_ids: Tensor, valid: Tensor | None, layers: int | None = None) -> list[Tensor]:
+        """Run the stack over one context.
+
+        Args:
+            input_ids: (batch, time), at most `max_positions` of them, padded on the right.
+            valid: (batch, time), True for tokens; None where all are.
+            layers: blocks to run; None for all.
+
+        Returns:
+            The embedding's output and that of each block; the last is normalised.
+        """
+        config = self.config
+        if valid is not None:
+            # A row without any token reads its first place, which belongs to nobody.
+            valid = valid | (torch.arange(valid.shape[1], device=valid.device) == 0)
+        x = self.places(self.embedding(input_ids))
+        states = [x]
+        recompute = self.training and torch.is_grad_enabled() and input_ids.numel() > config.max_kept_tokens
+        for layer in self.layers[:layers]:
+            x = checkpoint(layer, x, valid, use_reentrant=False) if recompute else layer(x, valid)
+            states.append(x)
+        if len(states) == len(self.layers) + 1:
+            states[-1] = self.norm(x)
+        return states
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TransformerOutput | tuple[Any, ...]:
+        """Encode texts of any length; each token reads all others of its window.
+
+        A text longer than `max_positions` is read in windows that overlap by half, and each token's vector is that of
+        the window in whose middle it lies (`ContextWindows`).
+
+        Args:
+            input_ids: (batch, time), padded on the right.
+            attention_mask: (batch, time), 1 for tokens; all are tokens where it is None.
+        """
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        rows, time = input_ids.shape
+        if time <= self.config.max_positions:
+            whole = attention_mask is None or bool(attention_mask.all())
+            if attention_mask is not None:
+                valid_lengths(attention_mask)  # which refuses padding on the left
+            states = self.read(input_ids, None if whole or attention_mask is None else attention_mask.bool())
+        else:
+            full = input_ids.new_full((rows,), time)
+            lengths = full if attention_mask is None else valid_lengths(attention_mask)
+            windows = ContextWindows.of(lengths, self.config.max_positions, causal=False)
+            pieces = self.read(windows.cut(input_ids), windows.valid)
+            states = [windows.joined(x, time) for x in (pieces if wanted else pieces[-1:])]
+        output = TransformerOutput(
+            last_hidden_state=states[-1], hidden_states=tuple(states) if wanted else None
+        )
+        return output if return_dict is not False else output.to_tuple()
+
+
+class TransformerDecoder(nn.Module):
+    """A stack of decoder blocks, closed by a normalisation as in `torch.nn.Transformer`."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.places = Places(config)
+        self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_decoder_layers))
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_epsilon)
+
+    def forward(self, vectors: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
+        """Token vectors of what has been written (batch, time, width) -> what the softmax reads, of the same shape."""
+        x = self.places(vectors)
+        for layer in self.layers:
+            x = layer(x, memory, memory_mask)
+        x = self.norm(x)
+        return x
+
+
+class TransformerForDenoising(TransformerPreTrainedModel):
+    """Encoder and decoder, whose embeddings and softmax are one matrix (section 3.4)."""
+
+    _tied_weights_keys = {"lm_head.weight": "encoder.embedding.weight"}
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.encoder = TransformerModel(config)
+        self.decoder = TransformerDecoder(config)
+        self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """The softmax layer."""
+        head: nn.Linear = self.lm_head
+        return head
+
+    def set_output_embeddings(self, value: nn.Linear) -> None:
+        """Replace the softmax layer."""
+        self.lm_head = value
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Encoder blocks, decoder blocks, then embedding and softmax together."""
+        embedding, *blocks = self.encoder.layer_groups()
+        decoder = [list(layer.parameters()) for layer in self.decoder.layers]
+        decoder[-1] += self.decoder.norm.parameters()
+        softmax = [p for p in self.lm_head.parameters() if all(p is not q for q in embedding)]
+        return [*blocks, *decoder, [*embedding, *self.decoder.places.parameters(), *softmax]]
+
+    def decode(self, decoder_input_ids: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
+        """What the softmax reads after each token written: (batch, time, width)."""
+        hidden: Tensor = self.decoder(self.encoder.embedding(decoder_input_ids), memory, memory_mask)
+        return hidden
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TransformerDenoisingOutput | tuple[Any, ...]:
+        """Read a text with gaps and predict what belongs in them.
+
+        Args:
+            input_ids, attention_mask: as for the encoder.
+            decoder_input_ids: (batch, time written); by default `labels`, or the text itself, after the begin token.
+            labels: (batch, time written), what is to be written; -100 is left out.
+        """
+        output = self.encoder(input_ids, attention_mask, output_hidden_states=output_hidden_states)
+        mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.bool()
+        if mask is not None:
+            mask = mask | (torch.arange(mask.shape[1], device=mask.device) == 0)
+        if decoder_input_ids is None:
+            decoder_input_ids = self.after_begin(input_ids if labels is None else labels)
+        hidden = self.decode(decoder_input_ids, output.last_hidden_state, mask)
+        loss = logits = None
+        if labels is None:
+            logits = self.lm_head(hidden)
+        else:
+            smoothing = self.config.label_smoothing if self.training else 0.0
+            loss = linear_cross_entropy(
+                hidden.flatten(0, 1), self.lm_head.weight, None, labels.flatten(), smoothing=smoothing
+            )
+        result = TransformerDenoisingOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
+        return result if return_dict is not False else result.to_tuple()
+
+    def after_begin(self, written: Tensor) -> Tensor:
+        """What the decoder reads when it is to write this: the begin token, and all but the last."""
+        begin = written.new_full((written.shape[0], 1), self.config.bos_token_id or 0)
+        return torch.cat([begin, written[:, :-1].masked_fill(written[:, :-1] == IGNORED, 0)], dim=1)
+
+    @torch.inference_mode()
+    def reconstruct(self, input_ids: Tensor, attention_mask: Tensor | None, most: int) -> list[list[int]]:
+        """Write greedily what belongs in the gaps of each text, up to the end token or `most` tokens."""
+        memory = self.encoder(input_ids, attention_mask).last_hidden_state
+        mask = None if attention_mask is None else attention_mask.bool()
+        written = input_ids.new_full((input_ids.shape[0], 1), self.config.bos_token_id or 0)
+        end = self.config.eos_token_id
+        for _ in range(most):
+            last = self.lm_head(self.decode(written, memory, mask)[:, -1]).argmax(dim=1, keepdim=True)
+            written = torch.cat([written, last], dim=1)
+            if bool((written[:, 1:] == end).any(dim=1).all()):
+                break
+        rows: list[list[int]] = written[:, 1:].tolist()
+        return [row[: row.index(end)] if end in row else row for row in rows]
