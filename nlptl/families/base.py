@@ -106,8 +106,7 @@ class Family(ABC):
         Raises:
             ConfigError: an unknown size, an unknown key in `architecture`, or a value that makes no model or tokenizer.
         """
-        self.named_size(size)
-        checked_architecture(self.config_class, architecture)
+        checked_architecture(self.config_class, {**self.named_size(size), **architecture})
 
     @abstractmethod
     def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:

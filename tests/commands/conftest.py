@@ -22,6 +22,8 @@ PRETRAIN: dict[str, dict[str, Any]] = {
     "ulmfit": {"architecture": {"embedding_size": 8, "hidden_size": 12}, "sampled_softmax": 32},
     "elmo": {"architecture": {"projection_size": 4, "cell_size": 6}, "sampled_softmax": 8},
     "wordvectors": {"architecture": {"embedding_size": 8}, "sampled_softmax": 5},
+    "gpt": {"architecture": {"n_embd": 8, "n_positions": 32}, "sampled_softmax": 32},
+    "transformer": {"architecture": {"width": 8, "feed_forward_width": 16, "max_positions": 32}},
 }
 FINETUNE = {
     "batch_size": 12,

@@ -128,7 +128,7 @@ class GptFamily(Family):
         self, size: str, tokenizer: PreTrainedTokenizerBase, backward: bool, architecture: Mapping[str, Any]
     ) -> PreTrainedConfig:
         """A named size, for this tokenizer."""
-        values = {**self.named_size(size), **checked_architecture(GptConfig, architecture)}
+        values = checked_architecture(GptConfig, {**self.named_size(size), **architecture})
         return GptConfig(
             vocab_size=len(tokenizer),
             pad_token_id=tokenizer.pad_token_id,

@@ -139,7 +139,7 @@ class TransformerFamily(Family):
         self, size: str, tokenizer: PreTrainedTokenizerBase, backward: bool, architecture: Mapping[str, Any]
     ) -> PreTrainedConfig:
         """A named size, for this tokenizer."""
-        values = {**self.named_size(size), **checked_architecture(TransformerConfig, architecture)}
+        values = checked_architecture(TransformerConfig, {**self.named_size(size), **architecture})
         gaps = [token for token in SPECIAL_TOKENS if token.startswith("<gap")]
         return TransformerConfig(
             vocab_size=len(tokenizer),
