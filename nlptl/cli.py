@@ -219,8 +219,12 @@ def finetune(
         ),
     ] = None,
     schedule: Annotated[
-        Literal["slanted-triangular", "linear", "cosine", "inverse-square-root", "constant"] | None,
-        _option("How the learning rate moves over the run."),
+        Literal["slanted-triangular", "linear", "linear-decay", "cosine", "inverse-square-root", "constant"]
+        | None,
+        _option(
+            "How the rate moves: slanted-triangular, linear, linear-decay, cosine, inverse-square-root, constant.",
+            metavar="NAME",
+        ),
     ] = None,
     lm_weight: Annotated[float | None, _option("Weight of an auxiliary language-model loss (GPT).")] = None,
     pair_symmetric: Annotated[
@@ -339,20 +343,24 @@ def predict(
 def import_checkpoint(
     context: typer.Context,
     source: Annotated[
-        Literal["fastai", "allennlp", "word2vec", "glove"] | None,
+        Literal["fastai", "allennlp", "openai", "word2vec", "glove"] | None,
         _option("The system that wrote the checkpoint; fastText's .vec is of word2vec's format.", "--from"),
     ] = None,
     weights: Annotated[Path | None, _option("The checkpoint's file of weights.")] = None,
     vocab: Annotated[Path | None, _option("Its list of tokens, .pkl or .json (fastai).")] = None,
     backward_weights: Annotated[Path | None, _option("Weights of its backward model (fastai).")] = None,
     options: Annotated[Path | None, _option("Its options.json (allennlp).")] = None,
+    directory: Annotated[Path | None, _option("The folder of the release (openai).")] = None,
+    heads: Annotated[
+        int | None, _option("Attention heads, which the release does not say; 12 (openai).")
+    ] = None,
     words_of: Annotated[
         Paths, _option("Keep only the words of these texts (word2vec, glove).", metavar="PATH...")
     ] = None,
     **common: Any,
 ) -> None:
     """Turn the checkpoint of another system into a model folder."""
-    _run(context, ImportConfig, "nlptl.commands.models:import_checkpoint", ["source", "weights", "output"])
+    _run(context, ImportConfig, "nlptl.commands.models:import_checkpoint", ["source", "output"])
 
 
 @_command(app, "quickstart", "nlptl quickstart")

@@ -95,3 +95,20 @@ def word2vec_binary(rows: Mapping[str, list[float]], promised: int | None = None
         word.encode() + b" " + np.array(row, dtype="<f4").tobytes() + b"\n" for word, row in rows.items()
     ]
     return f"{promised or len(rows)} {width}\n".encode() + b"".join(packed)
+
+
+def gpt_release(folder: Path) -> None:
+    """OpenAI's ten files of a one-layer GPT of eight tokens, with its vocabulary."""
+    width = 4
+    layer = [[1, 4, 12], [12], [1, 4, 4], [4], [4], [4], [1, 4, 16], [16], [1, 16, 4], [4], [4], [4]]
+    shapes = [[6, width], [8, width], *layer]
+    numbers = np.random.default_rng(0).normal(size=sum(int(np.prod(shape)) for shape in shapes))
+    folder.mkdir(exist_ok=True)
+    for number, piece in enumerate(np.array_split(numbers.astype(np.float32), 10)):
+        np.save(folder / f"params_{number}.npy", piece)
+    (folder / "params_shapes.json").write_text(json.dumps(shapes))
+    pieces = ["<unk>", "a", "b", "a</w>", "b</w>", "ab</w>", ".</w>", "\n</w>"]
+    (folder / "encoder_bpe_40000.json").write_text(
+        json.dumps({piece: row for row, piece in enumerate(pieces)})
+    )
+    (folder / "vocab_40000.bpe").write_text("#version: 0.2\na b</w>\n")

@@ -57,7 +57,8 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "finetune": (
         f"--model m --data d --validation v --test t {COLUMNS} --limit 50 --strategy freeze --head mlp --lm-text a b"
         " --no-lm-tuning --backward-model b --epochs 2 --learning-rate 0.1 --discriminative-decay 2"
-        " --no-gradual-unfreezing --schedule cosine --lm-weight 0.5 --class-weight balanced --early-stopping 3",
+        " --no-gradual-unfreezing --schedule cosine --lm-weight 0.5 --pair-symmetric --class-weight balanced"
+        " --early-stopping 3",
         {
             "model": "m",
             "data": "d",
@@ -75,7 +76,7 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "learning_rate": 0.1,
         }
         | {"discriminative_decay": 2.0, "gradual_unfreezing": False, "schedule": "cosine", "lm_weight": 0.5}
-        | {"class_weight": "balanced", "early_stopping": 3, **COLUMN_KEYS},
+        | {"class_weight": "balanced", "early_stopping": 3, "pair_symmetric": True, **COLUMN_KEYS},
     ),
     "extract-features": (
         f"--model m --data d {COLUMNS} --level token --pooling max --layers 0,2 --pretokenized --stateful",
@@ -98,7 +99,8 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"model": "m", "data": "d", "format": "csv", "probabilities": True, **COLUMN_KEYS},
     ),
     "models import": (
-        "--from fastai --weights w.pth --vocab i.pkl --backward-weights b.pth --options o.json --words-of a b",
+        "--from fastai --weights w.pth --vocab i.pkl --backward-weights b.pth --options o.json --words-of a b"
+        " --directory d --heads 4",
         {
             "source": "fastai",
             "options": Path("o.json"),
@@ -106,6 +108,8 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "weights": Path("w.pth"),
             "vocab": Path("i.pkl"),
             "backward_weights": Path("b.pth"),
+            "directory": Path("d"),
+            "heads": 4,
         },
     ),
     "quickstart": ("", {}),
@@ -313,7 +317,7 @@ def test_resume_without_a_config_reads_that_of_the_run(nlptl: Runner) -> None:
         ("predict --model m", "DATA is missing; for example nlptl predict --model runs/first reviews.csv"),
         (
             "models import",
-            "--from, --weights and --output are missing; for example nlptl models import --from fastai",
+            "--from and --output are missing; for example nlptl models import --from fastai",
         ),
         ("models import --from allen", "invalid value for '--from'"),
         ("pretrain --text", "option '--text' requires an argument"),

@@ -15,25 +15,32 @@ from nlptl.config import ImportConfig
 from nlptl.data.lm_text import find_lm_text
 from nlptl.errors import UsageError
 from nlptl.families import FAMILIES
+from nlptl.families.base import ImportSettings
 
 OUTPUTS = run_folder.Outputs(("model",))
 
 
 def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str, Any]:
     """Convert once to safetensors; a second, backward checkpoint goes to `OUTPUT-backward`."""
+    assert config.source is not None  # the command line asks for it
     family = next(f for f in FAMILIES.values() if config.source in f.imports)
-    if config.weights is None:
-        raise UsageError("--weights is missing", "nlptl models import", "for example --weights lstm_fwd.pth")
     _check_options(config)
     texts = find_lm_text(config.words_of, offline=config.offline) if config.words_of else None
-    named = {"weights": config.weights, "vocab": config.vocab, "options": config.options}
+    named = {
+        "weights": config.weights,
+        "vocab": config.vocab,
+        "options": config.options,
+        "directory": config.directory,
+    }
     files = {name: Path(path) for name, path in named.items() if path is not None}
     directions = {"forward": files}
     if config.backward_weights is not None:
         directions["backward"] = {**files, "weights": Path(config.backward_weights)}
     for paths in directions.values():
-        for path in paths.values():
-            if not path.is_file():
+        for name, path in paths.items():
+            if name == "directory" and not path.is_dir():
+                raise UsageError("no such folder", str(path), "check the path")
+            if name != "directory" and not path.is_file():
                 raise UsageError("no such file", str(path), "check the path")
     outputs = {} if config.output is None else {name: _folder(config.output, name) for name in directions}
     for output in outputs.values():
@@ -54,7 +61,8 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
         converted = {name: Path(stack.enter_context(_beside(outputs[name]))) / "model" for name in directions}
         for name, paths in directions.items():
             converted[name].mkdir()
-            facts[name] = family.convert(paths, converted[name], backward=name == "backward", texts=texts)
+            settings = ImportSettings(backward=name == "backward", texts=texts, heads=config.heads)
+            facts[name] = family.convert(paths, converted[name], settings)
         for name, folder in converted.items():
             # Forced, because the folder was found empty or to be replaced, and now holds the temporary one.
             run_folder.open_run_folder(outputs[name], resume=False, force=True, outputs=OUTPUTS)
@@ -67,20 +75,37 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
     return report
 
 
+# What is needed of each system, with an example, and what else it may have.
+NEEDS = {
+    "fastai": {"weights": "lstm_fwd.pth"},
+    "allennlp": {"weights": "weights.hdf5", "options": "options.json"},
+    "openai": {"directory": "finetune-transformer-lm/model"},
+    "word2vec": {"weights": "vectors.bin"},
+    "glove": {"weights": "glove.6B.300d.txt"},
+}
+TAKES = {
+    "fastai": ("vocab", "backward_weights"),
+    "openai": ("heads",),
+    "word2vec": ("words_of",),
+    "glove": ("words_of",),
+}
+OPTIONS = ("weights", "vocab", "backward_weights", "options", "directory", "heads", "words_of")
+
+
 def _check_options(config: ImportConfig) -> None:
     """Each system's checkpoints have their own files.
 
     Raises:
         UsageError: an option that the system named does not know, or one that it needs and has not.
     """
-    takes = {"fastai": ("vocab", "backward_weights"), "allennlp": ("options",)}
-    own = takes.get(config.source or "", ("words_of",))
-    for key in ("vocab", "backward_weights", "options", "words_of"):
-        if getattr(config, key) not in (None, ()) and key not in own:
+    source = config.source or ""
+    for key in OPTIONS:
+        if getattr(config, key) not in (None, ()) and key not in (*NEEDS[source], *TAKES.get(source, ())):
             option = "--" + key.replace("_", "-")
-            raise UsageError(f"{option} means nothing here", f"--from {config.source}", "leave it out")
-    if config.source == "allennlp" and config.options is None:
-        raise UsageError("--options is missing", "--from allennlp", "for example --options options.json")
+            raise UsageError(f"{option} means nothing here", f"--from {source}", "leave it out")
+    for key, example in NEEDS[source].items():
+        if getattr(config, key) is None:
+            raise UsageError(f"--{key} is missing", f"--from {source}", f"for example --{key} {example}")
 
 
 def _folder(output: Path, direction: str) -> Path:

@@ -61,7 +61,7 @@ def validated(schema: type[AnyConfig], values: Mapping[str, Any], where: str | N
 
 
 def with_recipe(config: AnyConfig, recipe: Mapping[str, Any]) -> AnyConfig:
-    """The config with every None that the recipe knows filled in, section by section."""
+    """The config with everything that was not said and that the recipe knows filled in, section by section."""
     changes: dict[str, Any] = {}
     for key, value in recipe.items():
         if key not in type(config).model_fields:
@@ -71,7 +71,7 @@ def with_recipe(config: AnyConfig, recipe: Mapping[str, Any]) -> AnyConfig:
             changes[key] = with_recipe(current, value)
         elif isinstance(current, dict):
             changes[key] = {**value, **current}
-        elif current is None:
+        elif current is None or key not in config.model_fields_set:
             changes[key] = value
     return config.model_copy(update=changes)
 

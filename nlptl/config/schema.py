@@ -21,7 +21,9 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Paths = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 ]
-ScheduleName = Literal["slanted-triangular", "linear", "cosine", "inverse-square-root", "constant"]
+ScheduleName = Literal[
+    "slanted-triangular", "linear", "linear-decay", "cosine", "inverse-square-root", "constant"
+]
 
 
 class Section(BaseModel):
@@ -39,8 +41,10 @@ class Section(BaseModel):
 class OptimizerConfig(Section):
     """How a step is made of a gradient."""
 
-    name: Literal["adamw", "adagrad"] = Field(
-        "adamw", description="AdamW, or Adagrad with sums of squares that start from 1, as ELMo was trained."
+    name: Literal["adamw", "adagrad", "openai-adam"] = Field(
+        "adamw",
+        description="AdamW; Adagrad with sums of squares that start from 1, as ELMo was trained; or GPT's Adam, "
+        "whose weight decay is corrected as its step is.",
     )
     betas: tuple[Share, Share] | None = Field(None, description="AdamW's decay rates of the two moments.")
     weight_decay: NonNegative | None = Field(None, description="Decoupled; on matrices only.")
@@ -215,12 +219,16 @@ class ImportConfig(RunConfig):
 
     command: ClassVar[str] = "models import"
 
-    source: Literal["fastai", "allennlp", "word2vec", "glove"] | None = Field(
+    source: Literal["fastai", "allennlp", "openai", "word2vec", "glove"] | None = Field(
         None, description="The system that wrote the checkpoint."
     )
     weights: Path | None = Field(None, description="The checkpoint's file of weights.")
     vocab: Path | None = Field(None, description="Its list of tokens, in the order of their ids (fastai).")
     options: Path | None = Field(None, description="Its options.json (allennlp).")
+    directory: Path | None = Field(None, description="Its folder (openai).")
+    heads: Positive | None = Field(
+        None, description="Attention heads, which the release does not say; 12 (openai)."
+    )
     words_of: Paths = Field((), description="Keep only the words of these texts (word2vec, glove).")
     backward_weights: Path | None = Field(
         None, description="Weights of the backward language model (ULMFiT)."

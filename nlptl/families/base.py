@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,6 +62,21 @@ SETTLED = frozenset(
         "format_version",
     )
 )
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """What an import is told beside its files; a system that knows no such thing leaves it alone.
+
+    Attributes:
+        backward: the checkpoint reads texts from their end.
+        texts: where a vocabulary can be cut to that of some texts, these texts.
+        heads: attention heads, where the checkpoint does not say.
+    """
+
+    backward: bool = False
+    texts: Iterable[str] | None = None
+    heads: int | None = None
 
 
 class Family(ABC):
@@ -155,6 +171,12 @@ class Family(ABC):
         """Whether a model folder with this `config.json` is of the family."""
         return config.get("model_type") == self.config_class.model_type
 
+    def saved_class(self, config: Mapping[str, Any]) -> type[PreTrainedModel]:
+        """The class of the weights that lie beside this `config.json`, by the class that saved them."""
+        names = config.get("architectures") or ()
+        classes: tuple[type[PreTrainedModel], ...] = (self.classifier_class, self.language_model_class)
+        return next((kind for kind in classes if kind.__name__ in names), self.encoder_class)
+
     def check_options(self, config: PretrainConfig | LmTuningConfig, run: TrainingConfig) -> None:
         """Options of the training of a language model, new or going on, that not every family has.
 
@@ -234,19 +256,11 @@ class Family(ABC):
     def prepare_new(self, model: LayeredModel, counts: Tensor) -> None:  # noqa: B027  # most families need none
         """Last touches on a new language model, given how often each token occurs."""
 
-    def convert(
-        self,
-        files: Mapping[str, Path],
-        output: Path,
-        *,
-        backward: bool = False,
-        texts: Iterable[str] | None = None,
-    ) -> dict[str, Any]:
+    def convert(self, files: Mapping[str, Path], output: Path, settings: ImportSettings) -> dict[str, Any]:
         """Import a checkpoint of an original system (one of `imports`) into the folder `output`.
 
         Args:
             files: by the name of the option that gave them.
-            texts: where a vocabulary can be cut to that of some texts, these texts.
 
         Returns:
             `parameters`, `vocabulary`, `ignored_keys`, and `notes` for the user.
@@ -299,10 +313,9 @@ def checked_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConf
     Raises:
         ModelError: it does.
     """
-    rows = config.vocab_size + getattr(config, "new_tokens", 0)
-    if len(tokenizer) > rows:
+    if len(tokenizer) > config.vocab_size:
         raise ModelError(
-            f"its tokenizer has {len(tokenizer)} tokens and its model rows for {rows}",
+            f"its tokenizer has {len(tokenizer)} tokens and its model rows for {config.vocab_size}",
             str(where),
             "use a model folder whose files belong together",
         )

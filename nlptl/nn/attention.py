@@ -31,7 +31,8 @@ def attend(
     """
 
     def split(x: Tensor) -> Tensor:
-        return x.unflatten(2, (heads, -1)).transpose(1, 2)
+        apart: Tensor = x.unflatten(2, (heads, -1)).transpose(1, 2)
+        return apart
 
     context: Tensor = F.scaled_dot_product_attention(
         split(queries),
@@ -41,4 +42,5 @@ def attend(
         dropout_p=dropout,
         is_causal=causal,
     )
-    return context.transpose(1, 2).flatten(2)
+    joined: Tensor = context.transpose(1, 2).flatten(2)
+    return joined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,15 +58,40 @@ def check_model(path: Path, model_class: type[PreTrainedModel], shapes: Shapes) 
     Raises:
         ModelError: a value of the config is unfit, or a tensor is missing, left over or of another shape.
     """
-    config, wanted = _wanted_shapes(path, model_class, {})
-    for name in sorted({*wanted, *shapes}):
-        found = shapes.get(name)
-        if found != wanted.get(name):
-            here = "is missing" if found is None else f"has the shape {found}"
+    config, wanted, tied = _wanted_shapes(path, model_class, {})
+    found = _as_loaded(shapes, wanted, tied, model_class)
+    may_lack = [re.compile(rule) for rule in model_class._keys_to_ignore_on_load_missing or ()]
+    for name in sorted({*wanted, *found}):
+        if name not in found and any(rule.search(name) for rule in may_lack):
+            continue
+        if found.get(name) != wanted.get(name):
+            here = f"has the shape {found[name]}" if name in found else "is missing"
             there = f"its config asks for {wanted[name]}" if name in wanted else "its config knows none"
             cause = f"the tensor {name!r} {here} where {there}"
             raise ModelError(cause, str(path), "use a model folder whose files belong together")
     return config
+
+
+def _as_loaded(
+    shapes: Shapes, wanted: Shapes, tied: Mapping[str, str], model_class: type[PreTrainedModel]
+) -> Shapes:
+    """The shapes by the names that `transformers` finds for them.
+
+    It puts the prefix of the base model before a name that needs it and takes it away where the base model itself is
+    loaded; it takes a tied tensor by either name, and leaves out what the class has no use for.
+    """
+    prefix = f"{model_class.base_model_prefix}."
+    renamed: dict[str, str] = getattr(model_class, "key_mapping", {})
+    needless = [re.compile(rule) for rule in model_class._keys_to_ignore_on_load_unexpected or ()]
+    found: Shapes = {}
+    for name, shape in shapes.items():
+        for native, ours in renamed.items():
+            name = re.sub(native, ours, name)
+        known = next((n for n in (name, prefix + name, name.removeprefix(prefix)) if n in wanted), name)
+        known = tied.get(known, known)
+        if known in wanted or not any(rule.search(name) for rule in needless):
+            found[known] = shape
+    return found
 
 
 def check_changes(path: Path, model_class: type[PreTrainedModel], changes: Mapping[str, Any]) -> None:
@@ -77,7 +103,7 @@ def check_changes(path: Path, model_class: type[PreTrainedModel], changes: Mappi
     config_class = model_class.config_class
     assert config_class is not None
     checked_architecture(config_class, changes)
-    _, before = _wanted_shapes(path, model_class, {})
+    _, before, _ = _wanted_shapes(path, model_class, {})
     for key, value in changes.items():
         if _wanted_shapes(path, model_class, {key: value})[1] != before:
             raise ConfigError(
@@ -120,8 +146,8 @@ def check_label_names(config: PreTrainedConfig, path: Path) -> None:
 
 def _wanted_shapes(
     path: Path, model_class: type[PreTrainedModel], changes: Mapping[str, Any]
-) -> tuple[PreTrainedConfig, Shapes]:
-    """The config with changes, and the tensors a file of its model has: a tied one is written once."""
+) -> tuple[PreTrainedConfig, Shapes, dict[str, str]]:
+    """The config with changes, the tensors of its model, each tied one once, and what its other names stand for."""
     config_class = model_class.config_class
     assert config_class is not None
     try:
@@ -131,8 +157,8 @@ def _wanted_shapes(
     except Exception as error:  # a config can be wrong in as many ways as it has values
         where = str(path / "config.json")
         raise ModelError(f"its config makes no model ({_said(error)})", where, AGAIN) from error
-    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    return config, {n: tuple(t.shape) for n, t in model.state_dict().items() if n not in tied}
+    tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", None) or {})
+    return config, {n: tuple(t.shape) for n, t in model.state_dict().items() if n not in tied}, tied
 
 
 def _said(error: Exception) -> str:

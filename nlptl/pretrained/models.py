@@ -34,25 +34,24 @@ class ModelFolder:
     @property
     def is_classifier(self) -> bool:
         """Whether it has a trained head, by the class that saved it."""
-        return self._saved_by(self.family.classifier_class.__name__)
+        return self.model_class is self.family.classifier_class
 
     @property
     def is_language_model(self) -> bool:
         """Whether it can predict tokens."""
-        return self._saved_by(self.family.language_model_class.__name__)
+        return self.model_class is self.family.language_model_class
 
     @property
     def has_tokenizer(self) -> bool:
         """An imported checkpoint may have come without one."""
-        return (self.path / "tokenizer_config.json").is_file()
+        return any(
+            (self.path / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json", "vocab.json")
+        )
 
     @property
     def model_class(self) -> type[PreTrainedModel]:
         """That of the weights in the folder."""
-        family = self.family
-        if self.is_classifier:
-            return family.classifier_class
-        return family.language_model_class if self.is_language_model else family.encoder_class
+        return self.family.saved_class(self.config)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer, which knows no token that the model does not.
@@ -69,9 +68,6 @@ class ModelFolder:
             ConfigError: one does not, or is unknown, or has a value of the wrong type.
         """
         check_changes(self.path, self.model_class, architecture)
-
-    def _saved_by(self, name: str) -> bool:
-        return name in (self.config.get("architectures") or ())
 
 
 EMBEDDED = Path(__file__).parent / "embedded"

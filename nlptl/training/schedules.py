@@ -29,6 +29,16 @@ def linear(step: int, total: int, warmup_fraction: float = 0.1) -> float:
     return step / warmup if step < warmup else (total - step) / max(1, total - warmup)
 
 
+def linear_decay(step: int, total: int, warmup_fraction: float = 0.002) -> float:
+    """A straight fall to zero from the first update on, through a short warm-up that multiplies it.
+
+    The schedule of GPT's fine-tuning (Radford et al. 2018, section 4.1) as its code computes it: the first update has a
+    rate of zero.
+    """
+    done = step / total
+    return min(1.0, done / warmup_fraction) * (1 - done)
+
+
 def cosine(step: int, total: int, warmup_fraction: float = 0.05) -> float:
     """Linear warm-up, then half a cosine down to zero (GPT pretraining, Radford et al. 2018, section 4.1)."""
     warmup = max(1.0, total * warmup_fraction)
@@ -51,6 +61,7 @@ def constant(step: int, total: int) -> float:
 SCHEDULES: dict[str, Callable[[int, int], float]] = {
     "slanted-triangular": slanted_triangular,
     "linear": linear,
+    "linear-decay": linear_decay,
     "cosine": cosine,
     "inverse-square-root": inverse_square_root,
     "constant": constant,

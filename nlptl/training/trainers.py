@@ -37,6 +37,7 @@ from nlptl.training.checkpoints import (
 )
 from nlptl.training.interrupts import StopRequest, stop_on_signal
 from nlptl.training.models import LayeredModel
+from nlptl.training.optimizers import OpenAIAdam
 from nlptl.training.param_groups import param_groups
 from nlptl.training.precision import Precision, autocast
 from nlptl.training.progress import Reporter, figures_line
@@ -201,8 +202,9 @@ class RunTrainer(Trainer):
             if plan.optimizer == "adagrad":  # bilm-tf's, in whose recipe the sums begin at 1
                 self.optimizer = torch.optim.Adagrad(groups, initial_accumulator_value=1.0)
             else:
+                kind = OpenAIAdam if plan.optimizer == "openai-adam" else torch.optim.AdamW
                 fused = plan.device.type in ("cpu", "cuda")
-                self.optimizer = torch.optim.AdamW(groups, betas=plan.betas, eps=1e-8, fused=fused)
+                self.optimizer = kind(groups, betas=plan.betas, eps=1e-8, fused=fused)
         return self.optimizer
 
     def create_scheduler(

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from nlptl.errors import ConfigError
-from nlptl.families.base import Family, checked_architecture
+from nlptl.families.base import Family, ImportSettings, checked_architecture
 from nlptl.families.elmo.classification import ElmoForSequenceClassification
 from nlptl.families.elmo.configuration import ElmoConfig
 from nlptl.families.elmo.corpus import corpus_encoder, two_stream_batch, two_streams
@@ -169,14 +169,7 @@ class ElmoFamily(Family):
         keys = super().head_architecture(head)
         return keys if head == "bilstm-attention" else {**keys, "layers": "all"}
 
-    def convert(
-        self,
-        files: Mapping[str, Path],
-        output: Path,
-        *,
-        backward: bool = False,
-        texts: Iterable[str] | None = None,
-    ) -> dict[str, Any]:
+    def convert(self, files: Mapping[str, Path], output: Path, settings: ImportSettings) -> dict[str, Any]:
         """The released `options.json` and `weights.hdf5`: an encoder, since its softmax was never released.
 
         Words keep their case, and there is no vocabulary beside the special words.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,19 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
     """
 
     _keys_to_ignore_on_load_unexpected = [r"^lm_head\.", r"attn\.bias$"]
+    # The linear layer of a native classifier has another name and no bias, which is 0 then.
+    key_mapping = {r"^score\.": "head."}
+    _keys_to_ignore_on_load_missing = [r"^head\.bias$"]
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Self:
+        """As of `transformers`, and of a native classifier."""
+        model: Self = super().from_pretrained(*args, key_mapping=cls.key_mapping, **kwargs)
+        return model
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As of `transformers`, by our names."""
+        super().save_pretrained(*args, **{**kwargs, "save_original_format": False})
 
     def __init__(self, config: GptConfig) -> None:
         super().__init__(config)

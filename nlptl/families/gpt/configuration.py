@@ -22,7 +22,8 @@ class GptConfig(OpenAIGPTConfig):
         bos_token_id, delimiter_token_id, extract_token_id: the start, delimiter and extract tokens of section 3.3,
             where the tokenizer has them. A document longer than the context is read in windows with start and extract
             of their own.
-        new_tokens: how many tokens beyond the vocabulary the classifier knows; their embeddings are its own.
+        new_tokens: how many tokens at the end of the vocabulary the language model did not know; their embeddings are
+            the classifier's own.
         feature_layer: how many blocks the text's vectors come from; None for all. 0 is the embedding.
         pooling: `extract` takes the vector at a window's last token, which is the extract token where there is one, and
             averages windows; the others are over all tokens.
@@ -75,8 +76,8 @@ class GptConfig(OpenAIGPTConfig):
             raise ValueError("a dropout is a probability from 0 to below 1")
         if self.feature_layer is not None and not 0 <= self.feature_layer <= self.n_layer:
             raise ValueError(f"feature_layer is a number from 0 to {self.n_layer}")
-        if self.lm_weight < 0 or self.new_tokens < 0:
-            raise ValueError("lm_weight and new_tokens must not be negative")
+        if self.lm_weight < 0 or not 0 <= self.new_tokens < self.vocab_size:
+            raise ValueError("lm_weight and new_tokens must not be negative, and not all tokens are new")
         if min(self.max_trained_tokens, self.max_kept_tokens) < 1:
             raise ValueError("max_trained_tokens and max_kept_tokens must be positive")
         if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
@@ -93,6 +94,10 @@ class GptConfig(OpenAIGPTConfig):
         if values.get("model_type") == NATIVE:
             values = {**values, "model_type": cls.model_type}
         return values, rest
+
+    def pretrained_tokens(self) -> int:
+        """How many tokens the language model knows."""
+        return self.vocab_size - self.new_tokens
 
     def pooled_width(self) -> int:
         """Width of a text's vector."""

@@ -13,11 +13,12 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from nlptl.errors import ConfigError
-from nlptl.families.base import Family, checked_architecture
+from nlptl.families.base import Family, ImportSettings, checked_architecture
 from nlptl.families.gpt.classification import GptForSequenceClassification
 from nlptl.families.gpt.configuration import NATIVE, GptConfig
 from nlptl.families.gpt.modeling import GptForCausalLM, GptModel
@@ -29,13 +30,21 @@ from nlptl.families.gpt.tokenization import (
     tokenization_note,
     train_gpt_tokenizer,
 )
+from nlptl.training.language_modeling import WindowStreams
 from nlptl.training.models import LayeredClassifier
-from nlptl.training.windows import Corpus, Windows
+from nlptl.training.windows import Corpus
 
 # A small model that reads its text about once is far from learning it by heart.
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 # The paper's, but for the attention weights, with whose dropout no kernel is fused.
 DROPOUT = {"resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.0}
+
+NATIVE_CLASSES: Mapping[str, type[PreTrainedModel]] = {
+    "OpenAIGPTModel": GptModel,
+    "OpenAIGPTLMHeadModel": GptForCausalLM,
+    "OpenAIGPTDoubleHeadsModel": GptForCausalLM,
+    "OpenAIGPTForSequenceClassification": GptForSequenceClassification,
+}
 
 
 class GptFamily(Family):
@@ -87,9 +96,14 @@ class GptFamily(Family):
             "learning_rate": 6.25e-5,
             "discriminative_decay": 1.0,
             "gradual_unfreezing": False,
-            "schedule": "linear",
+            "schedule": "linear-decay",
             "lm_weight": 0.5,
-            "optimizer": {"betas": (0.9, 0.999), "weight_decay": 1e-2, "gradient_clip": 1.0},
+            "optimizer": {
+                "name": "openai-adam",
+                "betas": (0.9, 0.999),
+                "weight_decay": 1e-2,
+                "gradient_clip": 1.0,
+            },
             "architecture": DROPOUT,
         },
         "freeze": {"lm_tuning": False, "batch_size": 32, "architecture": {"pooling": "concat"}},
@@ -108,6 +122,13 @@ class GptFamily(Family):
     def adopts(self, config: Mapping[str, Any]) -> bool:
         """Ours, and every native OpenAI GPT."""
         return config.get("model_type") in (GptConfig.model_type, NATIVE)
+
+    def saved_class(self, config: Mapping[str, Any]) -> type[PreTrainedModel]:
+        """Of a native model its counterpart here; of one with two heads the language model."""
+        for name in config.get("architectures") or ():
+            if name in NATIVE_CLASSES:
+                return NATIVE_CLASSES[name]
+        return super().saved_class(config)
 
     def check_new(self, size: str, kind: str, vocab_size: int, architecture: Mapping[str, Any]) -> None:
         """As every family; a new vocabulary is one of subwords and holds all bytes.
@@ -143,7 +164,7 @@ class GptFamily(Family):
         length: int,
         tokenizer: PreTrainedTokenizerBase,
         config: PreTrainedConfig,
-    ) -> Windows:
+    ) -> WindowStreams:
         """Contiguous windows without padding, none longer than the model's context."""
         assert isinstance(config, GptConfig)
         return super().windows(corpus, rows, min(length, config.n_positions), tokenizer, config)
@@ -169,11 +190,18 @@ class GptFamily(Family):
         before: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
         tokenizer = self.classifier_tokenizer(before, changes)
         config = GptConfig.from_pretrained(folder, **changes, **labels)
+        config.new_tokens = max(0, len(tokenizer) - config.vocab_size)
+        config.vocab_size += config.new_tokens
         config.pad_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
         config.delimiter_token_id, config.extract_token_id = tokenizer.sep_token_id, tokenizer.cls_token_id
-        config.new_tokens = max(0, len(tokenizer) - config.vocab_size)
         model = GptForSequenceClassification(config)
         source = GptModel.from_pretrained(folder)
         missing, unexpected = model.transformer.load_state_dict(source.state_dict(), strict=False)
         assert not unexpected and set(missing) <= {"new_embeddings.weight"}
         return model
+
+    def convert(self, files: Mapping[str, Path], output: Path, settings: ImportSettings) -> dict[str, Any]:
+        """OpenAI's release: ten files of numbers, their shapes, and the vocabulary."""
+        from nlptl.families.gpt.conversion import import_release
+
+        return import_release(files["directory"], output, settings.heads)

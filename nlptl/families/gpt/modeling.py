@@ -144,7 +144,7 @@ class GptModel(GptPreTrainedModel):
 
     def __init__(self, config: GptConfig) -> None:
         super().__init__(config)
-        self.tokens_embed = nn.Embedding(config.vocab_size, config.n_embd)
+        self.tokens_embed = nn.Embedding(config.pretrained_tokens(), config.n_embd)
         self.positions_embed = nn.Embedding(config.n_positions, config.n_embd)
         if config.new_tokens:
             self.new_embeddings = nn.Embedding(config.new_tokens, config.n_embd)
@@ -167,10 +167,11 @@ class GptModel(GptPreTrainedModel):
         return [[p for p in self.parameters() if id(p) not in in_blocks], *blocks]
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Token vectors (batch, time, width); ids from the vocabulary's size on are those of the new tokens."""
-        known = self.config.vocab_size
+        """Token vectors (batch, time, width); the last ids of the vocabulary are those of the new tokens."""
+        known = self.config.pretrained_tokens()
         if not self.config.new_tokens:
-            return self.tokens_embed(input_ids)
+            vectors: Tensor = self.tokens_embed(input_ids)
+            return vectors
         new = input_ids >= known
         vectors = self.tokens_embed(input_ids.masked_fill(new, 0))
         added = self.new_embeddings((input_ids - known).clamp(min=0))

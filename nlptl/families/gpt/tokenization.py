@@ -75,7 +75,7 @@ def fast_tokenizer(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, st
 
     Padding is the unknown token, id 0, as the original pads with 0.
     """
-    native = OpenAIGPTTokenizer(vocab=dict(vocabulary), merges=[tuple(merge) for merge in merges])
+    native = OpenAIGPTTokenizer(vocab=dict(vocabulary), merges=list(merges))  # type: ignore[arg-type]
     return GptTokenizer(
         tokenizer_object=native.backend_tokenizer, unk_token=UNK, pad_token=UNK, split_special_tokens=True
     )
@@ -98,7 +98,7 @@ def classifier_tokenizer(tokenizer: PreTrainedTokenizerBase, *, extract: bool) -
     backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
     start, end = f"{START} " if begins else "", f" {EXTRACT}" if extract else ""
     single, pair = f"{start}$A{end}", f"{start}$A {DELIMITER} $B:1{f'{end}:1' if end else ''}"
-    backend.post_processor = template(single, pair, {mark: backend.token_to_id(mark) for mark in marks})
+    backend.post_processor = template(single, pair, {mark: backend.token_to_id(mark) or 0 for mark in marks})
     backend.no_padding()
     backend.no_truncation()
     roles = {"pad_token": tokenizer.pad_token or UNK, "unk_token": tokenizer.unk_token, **ROLES}

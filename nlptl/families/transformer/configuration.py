@@ -113,6 +113,10 @@ class TransformerConfig(PreTrainedConfig):
                 "head_hidden_sizes of bilstm-attention is one number, the units in each direction"
             )
 
+    def end_token_id(self) -> int:
+        """The token that ends what is written."""
+        return self.eos_token_id if isinstance(self.eos_token_id, int) else -1
+
     def pooled_width(self) -> int:
         """Width of a text's vector."""
         return self.width * (3 if self.pooling == "concat" else 1)

@@ -75,7 +75,7 @@ def with_gaps(ids: Ids, config: TransformerConfig, random: np.random.Generator) 
     first_gap, most_gaps = config.gap_token_ids
     hidden = min(max(1, round(len(ids) * float(config.noise_density))), len(ids) - 1)
     if hidden < 1:
-        return Corrupted(ids, np.array([config.eos_token_id], dtype=np.int64))
+        return Corrupted(ids, np.array([config.end_token_id()], dtype=np.int64))
     gaps = max(1, round(hidden / float(config.mean_span_length)))
     gaps = min(gaps, most_gaps, hidden, len(ids) - hidden)
     seen_lengths, hidden_lengths = (_parts(total, gaps, random) for total in (len(ids) - hidden, hidden))
@@ -85,14 +85,14 @@ def with_gaps(ids: Ids, config: TransformerConfig, random: np.random.Generator) 
         read += [ids[place : place + seen], mark]
         written += [mark, ids[place + seen : place + seen + taken]]
         place += seen + taken
-    written.append(np.array([config.eos_token_id]))
+    written.append(np.array([config.end_token_id()]))
     return Corrupted(np.concatenate(read), np.concatenate(written))
 
 
 def with_masks(ids: Ids, config: TransformerConfig, random: np.random.Generator) -> Corrupted:
     """A share of `noise_density` of the tokens replaced by a mask; the whole window is to be written."""
     hidden = random.random(len(ids)) < config.noise_density
-    end = np.array([config.eos_token_id])
+    end = np.array([config.end_token_id()])
     return Corrupted(np.where(hidden, config.mask_token_id or 0, ids), np.concatenate([ids, end]))
 
 

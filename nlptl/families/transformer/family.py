@@ -25,6 +25,7 @@ from nlptl.families.transformer.corruption import DenoisingWindows, denoising_ba
 from nlptl.families.transformer.modeling import TransformerForDenoising, TransformerModel
 from nlptl.families.transformer.reconstruction import shown_reconstructions
 from nlptl.families.transformer.tokenization import (
+    GAPS,
     SPECIAL_TOKENS,
     TransformerTokenizer,
     check_transformer_vocabulary_size,
@@ -140,7 +141,6 @@ class TransformerFamily(Family):
     ) -> PreTrainedConfig:
         """A named size, for this tokenizer."""
         values = checked_architecture(TransformerConfig, {**self.named_size(size), **architecture})
-        gaps = [token for token in SPECIAL_TOKENS if token.startswith("<gap")]
         return TransformerConfig(
             vocab_size=len(tokenizer),
             pad_token_id=tokenizer.pad_token_id,
@@ -148,7 +148,7 @@ class TransformerFamily(Family):
             eos_token_id=tokenizer.eos_token_id,
             sep_token_id=tokenizer.sep_token_id,
             mask_token_id=tokenizer.mask_token_id,
-            gap_token_ids=[tokenizer.convert_tokens_to_ids(gaps[0]), len(gaps)],
+            gap_token_ids=(SPECIAL_TOKENS.index(GAPS[0]), len(GAPS)),
             **values,
         )
 
@@ -178,7 +178,8 @@ class TransformerFamily(Family):
     def train_language_model(self, job: LanguageModelJob) -> TrainingResult:
         """By gradients; then what the best model writes into the gaps of held-out text is shown."""
         result = super().train_language_model(job)
-        best = TransformerForDenoising.from_pretrained(job.plan.output / "model").to(job.plan.device)
+        best = TransformerForDenoising.from_pretrained(job.plan.output / "model")
+        torch.nn.Module.to(best, job.plan.device)  # transformers wraps `to`, and the annotation is lost
         batch = job.measure(
             [job.held_out.windows[item] for item in range(min(SHOWN, len(job.held_out.windows)))]
         )

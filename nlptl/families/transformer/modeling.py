@@ -198,8 +198,8 @@ class TransformerDecoder(nn.Module):
         x = self.places(vectors)
         for layer in self.layers:
             x = layer(x, memory, memory_mask)
-        x = self.norm(x)
-        return x
+        normalised: Tensor = self.norm(x)
+        return normalised
 
 
 class TransformerForDenoising(TransformerPreTrainedModel):
@@ -281,11 +281,11 @@ class TransformerForDenoising(TransformerPreTrainedModel):
         memory = self.encoder(input_ids, attention_mask).last_hidden_state
         mask = None if attention_mask is None else attention_mask.bool()
         written = input_ids.new_full((input_ids.shape[0], 1), self.config.bos_token_id or 0)
-        end = self.config.eos_token_id
+        end = self.config.end_token_id()
         for _ in range(most):
             last = self.lm_head(self.decode(written, memory, mask)[:, -1]).argmax(dim=1, keepdim=True)
             written = torch.cat([written, last], dim=1)
-            if bool((written[:, 1:] == end).any(dim=1).all()):
+            if bool(written[:, 1:].eq(end).any(dim=1).all()):
                 break
         rows: list[list[int]] = written[:, 1:].tolist()
         return [row[: row.index(end)] if end in row else row for row in rows]

@@ -50,7 +50,7 @@ def _in_gap(row: list[int], gap: int, config: TransformerConfig) -> list[int]:
     first, count = config.gap_token_ids
     found = []
     for token in row[row.index(gap) + 1 :]:
-        if first <= token < first + count or token in (config.eos_token_id, -100):
+        if first <= token < first + count or token in (config.end_token_id(), -100):
             break
         found.append(token)
     return found
@@ -59,7 +59,7 @@ def _in_gap(row: list[int], gap: int, config: TransformerConfig) -> list[int]:
 def _text(row: list[int], tokenizer: PreTrainedTokenizerBase, config: TransformerConfig) -> str:
     """Tokens as text, a gap as its number in brackets, a mask as a low line."""
     first, count = config.gap_token_ids
-    marks = {config.mask_token_id: "_", config.eos_token_id: "¶", config.bos_token_id: ""}
+    marks = {config.mask_token_id: "_", config.end_token_id(): "¶", config.bos_token_id: ""}
     parts: list[str] = []
     run: list[int] = []
     for token in [*row, -100]:
@@ -67,7 +67,7 @@ def _text(row: list[int], tokenizer: PreTrainedTokenizerBase, config: Transforme
         if token >= 0 and not is_gap and token not in marks:
             run.append(token)
             continue
-        parts += [tokenizer.decode(run).strip()] if run else []
+        parts += [str(tokenizer.decode(run)).strip()] if run else []
         run = []
         parts += [f"[{token - first}]"] if is_gap else [marks.get(token, "")]
     return " ".join(" ".join(parts).split())

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from nlptl.errors import ModelError
-from nlptl.families.base import Family, checked_architecture
+from nlptl.families.base import Family, ImportSettings, checked_architecture
 from nlptl.families.restricted_pickle import read_tensors
 from nlptl.families.ulmfit.classification import UlmfitForSequenceClassification
 from nlptl.families.ulmfit.configuration import UlmfitConfig
@@ -187,14 +187,7 @@ class UlmfitFamily(Family):
             encoder.load_state_dict(source.state_dict())
         return model
 
-    def convert(
-        self,
-        files: Mapping[str, Path],
-        output: Path,
-        *,
-        backward: bool = False,
-        texts: Iterable[str] | None = None,
-    ) -> dict[str, Any]:
+    def convert(self, files: Mapping[str, Path], output: Path, settings: ImportSettings) -> dict[str, Any]:
         """fastai's `.pth` or `.h5` and `itos` files, of all three layouts; classifiers too."""
         tensors = read_tensors(files["weights"])
         where = f"in {files['weights']}"
@@ -206,7 +199,7 @@ class UlmfitFamily(Family):
         convert = convert_language_model if kind == "language model" else convert_classifier
         checkpoint = convert(tensors, where)
         known = {key: value for key, value in checkpoint.architecture.items() if hasattr(UlmfitConfig, key)}
-        config = UlmfitConfig(direction="backward" if backward else "forward", **known)
+        config = UlmfitConfig(direction="backward" if settings.backward else "forward", **known)
         config.num_labels = checkpoint.architecture.get("num_labels", 2)
         model_class = UlmfitForCausalLM if kind == "language model" else UlmfitForSequenceClassification
         notes = []

@@ -22,7 +22,7 @@ from transformers import (
 
 from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.errors import ConfigError
-from nlptl.families.base import Family, checked_architecture
+from nlptl.families.base import Family, ImportSettings, checked_architecture
 from nlptl.families.wordvectors.classification import WordVectorsForSequenceClassification
 from nlptl.families.wordvectors.configuration import SEP, SPECIAL_TOKENS, UNK, WordVectorsConfig
 from nlptl.families.wordvectors.conversion import import_vectors
@@ -148,13 +148,6 @@ class WordVectorsFamily(Family):
         assert isinstance(held_out.windows, Windows)
         return {"tokens": int(np.count_nonzero(held_out.windows.ids != SEP))}
 
-    def convert(
-        self,
-        files: Mapping[str, Path],
-        output: Path,
-        *,
-        backward: bool = False,
-        texts: Iterable[str] | None = None,
-    ) -> dict[str, Any]:
-        """word2vec's text or binary, GloVe's text, fastText's `.vec`; of `texts`, only their words are kept."""
-        return import_vectors(files["weights"], output, texts)
+    def convert(self, files: Mapping[str, Path], output: Path, settings: ImportSettings) -> dict[str, Any]:
+        """word2vec's text or binary, GloVe's text, fastText's `.vec`; cut to the words of the texts named."""
+        return import_vectors(files["weights"], output, settings.texts)

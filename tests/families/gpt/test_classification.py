@@ -18,7 +18,8 @@ from nlptl.nn.softmax import linear_cross_entropy
 from nlptl.training.batching import padded
 
 START, DELIMITER, EXTRACT = 50, 51, 52
-MARKS = {"bos_token_id": START, "delimiter_token_id": DELIMITER, "extract_token_id": EXTRACT, "new_tokens": 3}
+MARKS = {"bos_token_id": START, "delimiter_token_id": DELIMITER, "extract_token_id": EXTRACT}
+MARKS |= {"new_tokens": 3, "vocab_size": 53}
 
 
 def classifier(tiny: GptConfig, **values: Any) -> GptForSequenceClassification:
@@ -49,6 +50,7 @@ def objective(recorded: Path) -> dict[str, Any]:
 def original(recorded: Path, objective: dict[str, Any]) -> GptForSequenceClassification:
     config = GptConfig.from_pretrained(
         recorded / "tiny",
+        vocab_size=123,
         bos_token_id=120,
         delimiter_token_id=121,
         extract_token_id=122,
@@ -105,8 +107,8 @@ def test_over_all_rows_of_the_embedding_it_is_train_py_s(
 
 def test_without_a_weight_the_texts_are_not_predicted(tiny: GptConfig) -> None:
     inputs = {**batch(marked(1, 2, 3), marked(4, 5)), "labels": torch.tensor([0, 2])}
-    losses = [float(classifier(tiny, lm_weight=weight).train()(**inputs).loss) for weight in (0.0, 0.5, 1.0)]
-    measured = float(classifier(tiny, lm_weight=0.5).eval()(**inputs).loss)
+    losses = [classifier(tiny, lm_weight=weight).train()(**inputs).loss.item() for weight in (0.0, 0.5, 1.0)]
+    measured = classifier(tiny, lm_weight=0.5).eval()(**inputs).loss.item()
     assert losses[0] == pytest.approx(measured)  # what is measured is classification alone
     assert losses[1] - losses[0] == pytest.approx(losses[2] - losses[1], rel=1e-4)
     assert losses[1] > losses[0] + 0.1

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from nlptl.errors import ModelError
+from nlptl.families.base import ImportSettings
 from nlptl.families.wordvectors.configuration import SPECIAL_TOKENS
 from nlptl.families.wordvectors.conversion import import_vectors
 from nlptl.families.wordvectors.family import WordVectorsFamily
@@ -238,7 +239,7 @@ def test_the_family_imports_by_either_name(tmp_path: Path) -> None:
     family = WordVectorsFamily()
     assert family.imports == ("word2vec", "glove")
     (tmp_path / "vectors").write_bytes(text(ROWS, header=False))
-    report = family.convert({"weights": tmp_path / "vectors"}, tmp_path, texts=["the film"])
+    report = family.convert({"weights": tmp_path / "vectors"}, tmp_path, ImportSettings(texts=["the film"]))
     assert report["vocabulary"] == 5
     classifier = family.build_classifier([tmp_path], {}, {"id2label": {0: "a", 1: "b"}})
     vectors = AutoTokenizer.from_pretrained(tmp_path)("the FILM", return_tensors="pt")
