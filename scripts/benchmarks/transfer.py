@@ -5,8 +5,8 @@ logistic regression. Finished cells are kept in OUTPUT/cells.jsonl and not run a
 
 usage: python scripts/benchmarks/transfer.py --data FOLDER --models runs/elmo runs/vectors --output runs/transfer
 
-FOLDER holds a folder of train/validation/test files a task (sst2, sst5, trec), or one `all` file (mr), of which every
-tenth row is held out for testing.
+FOLDER holds a folder of train/validation/test files a task (sst2, sst5, trec, imdb), or one `all` file (mr), of which
+every tenth row is held out for testing. Of IMDb 2,000 labelled reviews are taken, and every tenth of the test reviews.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-TASKS = ("sst2", "sst5", "mr", "trec")
+TASKS = ("sst2", "sst5", "mr", "trec", "imdb")
+LIMITS = {"imdb": 2000}
 WAYS: dict[str, list[str]] = {
     "frozen, logistic": ["--strategy", "freeze", "--head", "logistic"],
     "frozen, mlp": ["--strategy", "freeze", "--head", "mlp"],
@@ -35,28 +36,30 @@ TFIDF = "TF-IDF"
 
 
 def task_data(folder: Path, task: str, work: Path) -> Path:
-    """The task's own files, or a split of its one file."""
-    whole = folder / task / "all.parquet"
-    if not whole.is_file():
-        return folder / task
-    split = work / "data" / task
-    if not split.is_dir():
-        split.mkdir(parents=True)
-        table = pq.read_table(whole)
-        held_out = np.arange(table.num_rows) % 10 == 9
-        for name, mask in (("train", ~held_out), ("test", held_out)):
-            pq.write_table(table.filter(mask), split / f"{name}.parquet")
+    """The task's own files, a split of its one file, or a part of its many."""
+    whole, split = folder / task / "all.parquet", work / "data" / task
+    if split.is_dir() or not (whole.is_file() or task in LIMITS):
+        return split if split.is_dir() else folder / task
+    split.mkdir(parents=True)
+    sources = {"train": whole, "test": whole}
+    if task in LIMITS:
+        sources = {name: folder / task / f"{name}.parquet" for name in sources}
+    for name, source in sources.items():
+        table = pq.read_table(source)
+        tenth = np.arange(table.num_rows) % 10 == 9
+        chosen = tenth if name == "test" else ~tenth if source == whole else np.ones_like(tenth)
+        pq.write_table(table.filter(chosen), split / f"{name}.parquet")
     return split
 
 
-def tfidf_cell(data: Path) -> dict[str, Any]:
+def tfidf_cell(data: Path, limit: int | None) -> dict[str, Any]:
     """TF-IDF on the very rows that the other models are trained, tuned and tested on."""
     from nlptl.data.datasets import Columns, encode_labels, load_task
     from nlptl.evaluation.baseline import fit_tfidf
     from nlptl.evaluation.metrics import classification_metrics
 
     began = time.monotonic()
-    task = load_task(str(data), columns=Columns(text="text", label="label"), offline=True)
+    task = load_task(str(data), columns=Columns(text="text", label="label"), limit=limit, offline=True)
     assert task.test is not None
     parts = [encode_labels(rows, task.label_names)[0] for rows in (task.train, task.validation, task.test)]
     labels = [np.asarray(rows["label_id"]) for rows in parts]
@@ -66,12 +69,13 @@ def tfidf_cell(data: Path) -> dict[str, Any]:
     return {"test": metrics, "seconds": seconds}
 
 
-def nlptl_cell(data: Path, model: Path, way: str, work: Path) -> dict[str, Any]:
+def nlptl_cell(data: Path, model: Path, way: str, work: Path, limit: int | None) -> dict[str, Any]:
     """One run of `nlptl finetune`."""
     run = work / "run"
     shutil.rmtree(run, ignore_errors=True)
     line = [sys.executable, "-m", "nlptl", "finetune", "--model", str(model), "--data", str(data), *WAYS[way]]
     line += ["--text-column", "text", "--label-column", "label", "--output", str(run), "--json", "--offline"]
+    line += [] if limit is None else ["--limit", str(limit)]
     began = time.monotonic()
     done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
     report: dict[str, Any] = json.loads(done.stdout)
@@ -118,7 +122,11 @@ def main() -> None:
         if (model, way, task) in known:
             continue
         data = task_data(options.data, task, options.output)
-        result = tfidf_cell(data) if model == TFIDF else nlptl_cell(data, Path(model), way, options.output)
+        limit = LIMITS.get(task)
+        if model == TFIDF:
+            result = tfidf_cell(data, limit)
+        else:
+            result = nlptl_cell(data, Path(model), way, options.output, limit)
         cell = {"model": model, "way": way, "task": task, **result}
         cells.append(cell)
         with open(file, "a", encoding="utf-8") as out:
