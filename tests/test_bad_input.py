@@ -22,6 +22,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.commands.models import import_checkpoint
 from nlptl.config import ImportConfig
 from nlptl.training.progress import Reporter
+from tests.bad_input.decoders import DECODERS
 from tests.bad_input.families import FAMILIES
 from tests.bad_input.imports import IMPORTS
 from tests.bad_input.making import (
@@ -175,7 +176,7 @@ OUTPUTS = [
     Row("no such option", FTD + "--learning-rat 1", r"no such option: --learning-rat \(did you mean .*\)" + MENTION),
     Row("no data", "finetune --model {lm} -o out", "--data is missing; for example nlptl finetune .*"),
 ]  # fmt: skip
-ROWS = [*CONFIGS, *DATA, *MODELS, *IMPORTS, *FAMILIES, *OUTPUTS]
+ROWS = [*CONFIGS, *DATA, *MODELS, *IMPORTS, *FAMILIES, *DECODERS, *OUTPUTS]
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -229,6 +230,8 @@ def good_inputs(
         "elmo classifier": tiny_classifier(model=str(elmo), epochs=1),
         "encoder": encoder,
         "vectors": tiny_language_model(family="wordvectors", sampled_softmax=5, architecture={}),
+        "gpt": tiny_language_model(family="gpt", architecture={"n_embd": 8}),
+        "transformer": tiny_language_model(family="transformer", architecture={"width": 8}, sampled_softmax=0),
         "data": labelled_file,
         "text": text_file,
     }

@@ -15,7 +15,7 @@ from nlptl.training.precision import resolve_device, training_precision
 # The keys, of any command, that name a model folder, and those that name files or folders to read.
 MODEL_KEYS = ("model", "backward_model", "compare")
 TEXT_KEYS = ("data", "validation", "test", "text", "validation_text", "lm_text", "words_of")
-CHECKPOINT_KEYS = ("weights", "backward_weights", "vocab", "options")
+CHECKPOINT_KEYS = ("weights", "backward_weights", "vocab", "options", "directory")
 
 
 def check_hardware(config: RunConfig) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
 from nlptl.commands.classifier_stage import classifier_architecture
 from nlptl.commands.tuning_text import tuning_text
@@ -174,7 +175,7 @@ def training_memory_mb(model: PreTrainedModel, tokens: int) -> float:
 
     An LSTM keeps about seven vectors of its width a token for the backward pass (four gates, cell, its tanh and
     output); dropout and the penalties keep about three more. One with a projection keeps seven of its cell's width and
-    three of its output's, for each direction.
+    three of its output's, for each direction. Of a model without recurrence each layer keeps what it reads and writes.
     """
     weights = 16 * model.num_parameters()
     kept = 0
@@ -183,6 +184,12 @@ def training_memory_mb(model: PreTrainedModel, tokens: int) -> float:
             kept += 10 * module.hidden_size
         elif isinstance(module, ProjectedLstm):
             kept += module.directions * (7 * module.cell_size + 3 * module.projection_size)
+    if not kept:
+        kept = sum(
+            sum(module.weight.shape)
+            for module in model.modules()
+            if isinstance(module, (nn.Linear, Conv1D)) and model.config.vocab_size not in module.weight.shape
+        )
     return peak_memory_mb(model.device) + (weights + 4 * tokens * kept) / 2**20
 
 
