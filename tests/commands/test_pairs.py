@@ -60,7 +60,7 @@ def test_swapping_a_symmetric_pair_leaves_the_answer_as_it_is(
             tmp_path / "pairs.jsonl",
             *COLUMNS,
         ]
-        line += ["--strategy", strategy, "-o", run, "--epochs", 4, "--learning-rate", 0.03]
+        line += ["--strategy", strategy, "-o", run, "--epochs", 1, "--learning-rate", 0.01]
         outcome = command(*line, *(["--pair-symmetric"] if symmetric else []), "--json")
         assert outcome.returncode == 0, outcome.stderr
         config = json.loads((run / "model" / "config.json").read_text())
@@ -71,5 +71,5 @@ def test_swapping_a_symmetric_pair_leaves_the_answer_as_it_is(
             assert told.returncode == 0, told.stderr
             found.append([json.loads(row)["probabilities"]["same"] for row in told.stdout.splitlines()])
         answers[symmetric] = found
-    assert answers[True][0] == pytest.approx(answers[True][1], abs=1e-5)
-    assert max(abs(a - b) for a, b in zip(*answers[False], strict=True)) > 1e-5
+    assert answers[True][0] == pytest.approx(answers[True][1], abs=5e-7)
+    assert max(abs(a - b) for a, b in zip(*answers[False], strict=True)) > 2e-6
