@@ -231,7 +231,9 @@ def good_inputs(
         "encoder": encoder,
         "vectors": tiny_language_model(family="wordvectors", sampled_softmax=5, architecture={}),
         "gpt": tiny_language_model(family="gpt", architecture={"n_embd": 8}),
-        "transformer": tiny_language_model(family="transformer", architecture={"width": 8}, sampled_softmax=0),
+        "transformer": tiny_language_model(
+            family="transformer", architecture={"width": 8}, sampled_softmax=0
+        ),
         "data": labelled_file,
         "text": text_file,
     }

@@ -39,7 +39,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     """Make a classifier from a language model and labelled texts, and measure it."""
     sources = chosen_language_models(config)
     family = sources[0].family
-    config = _with_recipes(_without_tuning_of_encoders(config, sources), family)
+    config = _with_recipes(_without_tuning_of_encoders(config, sources), sources[0])
     _check(config, sources)
     task = load_task(
         _required(config.data, "--data"),
@@ -165,17 +165,19 @@ def _required(value: str | None, option: str) -> str:
     return value
 
 
-def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:
+def _with_recipes(config: FinetuneConfig, source: ModelFolder) -> FinetuneConfig:
     """The config with what the family's recipe says where the user says nothing.
 
     Raises:
         ConfigError: an option that contradicts another, or means nothing for this family.
     """
+    family = source.family
+    recipe = family.finetuning_recipe(source.config)
     if config.lm_text and config.lm_tuning is False:
         raise ConfigError(
             "text to tune on, and no tuning", "--lm-text with --no-lm-tuning", "leave one of them out"
         )
-    if config.lm_weight is not None and "lm_weight" not in family.recipes["finetune"]:
+    if config.lm_weight is not None and "lm_weight" not in recipe:
         cause = f"{family.name} is fine-tuned without an auxiliary language-model loss"
         raise ConfigError(cause, "--lm-weight", "leave it out")
     if config.pair_symmetric and not hasattr(family.config_class, "pair_symmetric"):
@@ -185,7 +187,7 @@ def _with_recipes(config: FinetuneConfig, family: Family) -> FinetuneConfig:
         config = config.model_copy(update={"lm_tuning": True})
     if config.strategy == "freeze":
         config = with_recipe(config, family.recipes["freeze"])
-    config = with_recipe(config, family.recipes["finetune"])
+    config = with_recipe(config, recipe)
     return config.model_copy(update={"lm": with_recipe(config.lm, family.recipes["tune"])})
 
 

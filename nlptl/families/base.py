@@ -100,6 +100,10 @@ class Family(ABC):
     """For `pretrain` (from scratch), `tune` (an LM that goes on), `finetune` and `freeze`: values that a run's config
     takes where the user says nothing."""
 
+    def finetuning_recipe(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`recipes["finetune"]`, fitted to a language model with this `config.json`."""
+        return self.recipes["finetune"]
+
     def named_size(self, size: str) -> Mapping[str, Any]:
         """The config values of a named size.
 

@@ -6,7 +6,7 @@ logistic regression. Finished cells are kept in OUTPUT/cells.jsonl and not run a
 usage: python scripts/benchmarks/transfer.py --data FOLDER --models runs/elmo runs/vectors --output runs/transfer
 
 FOLDER holds a folder of train/validation/test files a task (sst2, sst5, trec, imdb), or one `all` file (mr), of which
-every tenth row is held out for testing. Of IMDb 2,000 labelled reviews are taken, and every tenth of the test reviews.
+every tenth row is held out for testing. Of IMDb 1,000 labelled reviews are taken, and every tenth of the test reviews.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 TASKS = ("sst2", "sst5", "mr", "trec", "imdb")
-LIMITS = {"imdb": 2000}
+LIMITS = {"imdb": 1000}
 WAYS: dict[str, list[str]] = {
     "frozen, logistic": ["--strategy", "freeze", "--head", "logistic"],
     "frozen, mlp": ["--strategy", "freeze", "--head", "mlp"],
