@@ -19,7 +19,7 @@ from nlptl.nn.pair_order import swapped_pair
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.sequences import valid_lengths
-from nlptl.nn.softmax import IGNORED, linear_cross_entropy
+from nlptl.nn.softmax import linear_cross_entropy
 from nlptl.nn.token_head import token_layers
 
 
@@ -92,10 +92,10 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
 
     def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
         """Of the texts with the marks that their tokenizer gave them."""
-        lengths, time = _lengths(input_ids, attention_mask), input_ids.shape[1]
-        windows = ContextWindows.of(lengths, self.config.n_positions, causal=True)
-        states = self.transformer.read(self.transformer.embed(windows.cut(input_ids)))
-        return tuple(windows.joined(x, time) for x in states)
+        states: tuple[Tensor, ...] = self.transformer(
+            input_ids, attention_mask, output_hidden_states=True
+        ).hidden_states
+        return states
 
     # -- windows
 
@@ -142,17 +142,16 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
         ids, of_text = marked.input_ids, marked.windows.of_text
         # A token in two windows counts once; a mark counts wherever it stands.
         counted = (marked.owned | marked.marks)[:, 1:]
-        targets = ids[:, 1:].masked_fill(~counted, IGNORED)
         in_text = hidden.new_zeros(marked.windows.texts, dtype=torch.float32)
         in_text = in_text.index_add(0, of_text, counted.sum(dim=1).float())
         texts = (in_text > 0).sum().clamp(min=1)
         weights = (counted / (in_text[of_text].clamp(min=1) * texts)[:, None]).float()
         return linear_cross_entropy(
-            hidden[:, :-1].flatten(0, 1),
+            hidden[:, :-1][counted],
             self.transformer.token_rows(),
             None,
-            targets.flatten(),
-            weights=weights.flatten(),
+            ids[:, 1:][counted],
+            weights=weights[counted],
         )
 
     def _trained(self, windows: ContextWindows) -> Tensor:
