@@ -94,3 +94,15 @@ def test_a_document_without_tokens_gives_zeros_when_read_whole(pooling: Pooling)
     x, valid = documents()
     valid[2] = False
     assert bool((pool(x, valid, pooling)[2] == 0).all())
+
+
+def test_pools_of_the_same_documents_are_joined_in_turn() -> None:
+    """Whatever part of each document either holds; the last token is that of the last part with any."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 9, 4)
+    valid = torch.ones(3, 9, dtype=torch.bool)
+    valid[1, 4:] = False
+    valid[2, :4] = False
+    parts = [RunningPool.of(x[:, part], valid[:, part]) for part in (slice(0, 4), slice(4, 9))]
+    for pooling in ("mean", "max", "last", "concat"):
+        torch.testing.assert_close(RunningPool.in_turn(parts).result(pooling), pool(x, valid, pooling))

@@ -1,0 +1,66 @@
+"""Attention against the formula of the paper."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from nlptl.nn.attention import attend
+
+
+def written_out(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool, mask: Tensor | None) -> Tensor:
+    """Section 3.2.1 of Vaswani et al. (2017), head by head."""
+    width = q.shape[2] // heads
+    results = []
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        scores = q[:, :, part] @ k[:, :, part].transpose(1, 2) / width**0.5
+        if causal:
+            places = torch.arange(k.shape[1])
+            scores = scores.masked_fill(places > torch.arange(q.shape[1])[:, None], float("-inf"))
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, :], float("-inf"))
+        results.append(scores.softmax(dim=2) @ v[:, :, part])
+    return torch.cat(results, dim=2)
+
+
+@pytest.mark.parametrize(("causal", "masked"), [(False, False), (True, False), (False, True)])
+def test_it_is_the_paper_s(causal: bool, masked: bool) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 5, 12), torch.randn(2, 5, 12), torch.randn(2, 5, 12)
+    mask = torch.tensor([[True] * 5, [True, False, True, False, False]]) if masked else None
+    found = attend(q, k, v, 3, causal=causal, key_mask=mask)
+    torch.testing.assert_close(found, written_out(q, k, v, 3, causal, mask))
+
+
+def test_queries_may_read_another_text() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 3, 12), torch.randn(2, 7, 12), torch.randn(2, 7, 12)
+    torch.testing.assert_close(attend(q, k, v, 4), written_out(q, k, v, 4, False, None))
+
+
+def test_no_matrix_of_scores_is_kept_for_the_backward_pass() -> None:
+    """What is kept grows with the length of a text, not with its square."""
+    kept = []
+    for time in (64, 256):
+        sizes: dict[int, int] = {}
+
+        def keep(x: Tensor, sizes: dict[int, int] = sizes) -> Tensor:
+            sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        q, k, v = (torch.randn(1, time, 8, requires_grad=True) for _ in range(3))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            attend(q, k, v, 2, causal=True)
+        kept.append(sum(sizes.values()))
+    assert kept[1] <= 4.5 * kept[0]
+
+
+def test_dropout_is_of_the_weights() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(1, 50, 8), torch.randn(1, 50, 8), torch.ones(1, 50, 8)
+    assert torch.allclose(attend(q, k, v, 2), torch.ones(1, 50, 8))
+    dropped = attend(q, k, v, 2, dropout=0.5)
+    assert 0.8 < float(dropped.mean()) < 1.2
+    assert float(dropped.std()) > 0.05
