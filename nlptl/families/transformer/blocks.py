@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -9,6 +10,25 @@ from torch import Tensor, nn
 
 from nlptl.families.transformer.configuration import TransformerConfig
 from nlptl.nn.attention import attend
+from nlptl.nn.positions import sinusoidal_positions
+
+
+class Places(nn.Module):
+    """Adds to token vectors, scaled by the root of their width (section 3.4), where they stand (section 3.5)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.width, self.dropout = config.width, config.dropout
+        if config.positions == "learned":
+            self.embedding = nn.Embedding(config.max_positions, config.width)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(batch, time, width) -> the same."""
+        time = vectors.shape[1]
+        learned = hasattr(self, "embedding")
+        places = self.embedding.weight[:time] if learned else sinusoidal_positions(time, self.width)
+        x = vectors * math.sqrt(self.width) + places.to(vectors)
+        return F.dropout(x, self.dropout, self.training)
 
 
 class MultiHeadAttention(nn.Module):
@@ -115,3 +135,21 @@ class DecoderBlock(nn.Module):
         x = to_encoder(x, lambda y: self.encoder_attention(y, memory, mask=memory_mask))
         x = to_network(x, self.feed_forward)
         return x
+
+
+class TransformerDecoder(nn.Module):
+    """A stack of decoder blocks, closed by a normalisation as in `torch.nn.Transformer`."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.places = Places(config)
+        self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_decoder_layers))
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_epsilon)
+
+    def forward(self, vectors: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
+        """Token vectors of what has been written (batch, time, width) -> what the softmax reads, of the same shape."""
+        x = self.places(vectors)
+        for layer in self.layers:
+            x = layer(x, memory, memory_mask)
+        normalised: Tensor = self.norm(x)
+        return normalised

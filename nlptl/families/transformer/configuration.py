@@ -112,6 +112,10 @@ class TransformerConfig(PreTrainedConfig):
             raise ValueError(
                 "head_hidden_sizes of bilstm-attention is one number, the units in each direction"
             )
+        if self.head == "bilstm-attention" and self.pair_symmetric:
+            raise ValueError(
+                "bilstm-attention reads the tokens of a pair in one order: pair_symmetric must be off"
+            )
 
     def end_token_id(self) -> int:
         """The token that ends what is written."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from nlptl.families.transformer.blocks import DecoderBlock, EncoderBlock
+from nlptl.families.transformer.blocks import EncoderBlock, Places, TransformerDecoder
 from nlptl.families.transformer.configuration import TransformerConfig
 from nlptl.nn.context_windows import ContextWindows
-from nlptl.nn.positions import sinusoidal_positions
 from nlptl.nn.sequences import valid_lengths
 from nlptl.nn.softmax import IGNORED, linear_cross_entropy
 from nlptl.training.models import LayeredModel
@@ -62,10 +59,8 @@ class TransformerPreTrainedModel(LayeredModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Glorot's uniform for layers; the embedding such that, scaled by the root of the width, it varies by 1."""
-        width = self.config.width
-        softmax = isinstance(module, nn.Linear) and module.out_features == self.config.vocab_size
-        if isinstance(module, nn.Embedding) or softmax:
-            init.normal_(module.weight, std=width**-0.5)  # type: ignore[arg-type]
+        if isinstance(module, nn.Embedding) or module is self.get_output_embeddings():
+            init.normal_(module.weight, std=self.config.width**-0.5)
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
@@ -75,24 +70,6 @@ class TransformerPreTrainedModel(LayeredModel):
             init.zeros_(module.bias)
         elif isinstance(module, (nn.LSTM, nn.BatchNorm1d)):
             module.reset_parameters()
-
-
-class Places(nn.Module):
-    """Adds to token vectors, scaled by the root of their width (section 3.4), where they stand (section 3.5)."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.width, self.dropout = config.width, config.dropout
-        if config.positions == "learned":
-            self.embedding = nn.Embedding(config.max_positions, config.width)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(batch, time, width) -> the same."""
-        time = vectors.shape[1]
-        learned = hasattr(self, "embedding")
-        places = self.embedding.weight[:time] if learned else sinusoidal_positions(time, self.width)
-        x = vectors * math.sqrt(self.width) + places.to(vectors)
-        return F.dropout(x, self.dropout, self.training)
 
 
 class TransformerModel(TransformerPreTrainedModel):
@@ -129,16 +106,14 @@ class TransformerModel(TransformerPreTrainedModel):
 
         Args:
             input_ids: (batch, time), at most `max_positions` of them, padded on the right.
-            valid: (batch, time), True for tokens; None where all are.
+            valid: (batch, time), True or 1 for tokens; None where all are.
             layers: blocks to run; None for all.
 
         Returns:
             The embedding's output and that of each block; the last is normalised.
         """
         config = self.config
-        if valid is not None:
-            # A row without any token reads its first place, which belongs to nobody.
-            valid = valid | (torch.arange(valid.shape[1], device=valid.device) == 0)
+        valid = readable(valid)
         x = self.places(self.embedding(input_ids))
         states = [x]
         recompute = self.training and torch.is_grad_enabled() and input_ids.numel() > config.max_kept_tokens
@@ -168,10 +143,9 @@ class TransformerModel(TransformerPreTrainedModel):
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         rows, time = input_ids.shape
         if time <= self.config.max_positions:
-            whole = attention_mask is None or bool(attention_mask.all())
             if attention_mask is not None:
                 valid_lengths(attention_mask)  # which refuses padding on the left
-            states = self.read(input_ids, None if whole or attention_mask is None else attention_mask.bool())
+            states = self.read(input_ids, attention_mask)
         else:
             full = input_ids.new_full((rows,), time)
             lengths = full if attention_mask is None else valid_lengths(attention_mask)
@@ -182,24 +156,6 @@ class TransformerModel(TransformerPreTrainedModel):
             last_hidden_state=states[-1], hidden_states=tuple(states) if wanted else None
         )
         return output if return_dict is not False else output.to_tuple()
-
-
-class TransformerDecoder(nn.Module):
-    """A stack of decoder blocks, closed by a normalisation as in `torch.nn.Transformer`."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.places = Places(config)
-        self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_decoder_layers))
-        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_epsilon)
-
-    def forward(self, vectors: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
-        """Token vectors of what has been written (batch, time, width) -> what the softmax reads, of the same shape."""
-        x = self.places(vectors)
-        for layer in self.layers:
-            x = layer(x, memory, memory_mask)
-        normalised: Tensor = self.norm(x)
-        return normalised
 
 
 class TransformerForDenoising(TransformerPreTrainedModel):
@@ -253,9 +209,7 @@ class TransformerForDenoising(TransformerPreTrainedModel):
             labels: (batch, time written), what is to be written; -100 is left out.
         """
         output = self.encoder(input_ids, attention_mask, output_hidden_states=output_hidden_states)
-        mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.bool()
-        if mask is not None:
-            mask = mask | (torch.arange(mask.shape[1], device=mask.device) == 0)
+        mask = readable(attention_mask)
         if decoder_input_ids is None:
             decoder_input_ids = self.after_begin(input_ids if labels is None else labels)
         hidden = self.decode(decoder_input_ids, output.last_hidden_state, mask)
@@ -277,15 +231,35 @@ class TransformerForDenoising(TransformerPreTrainedModel):
 
     @torch.inference_mode()
     def reconstruct(self, input_ids: Tensor, attention_mask: Tensor | None, most: int) -> list[list[int]]:
-        """Write greedily what belongs in the gaps of each text, up to the end token or `most` tokens."""
+        """Write greedily what belongs in the gaps of each text, up to its end or `most` tokens.
+
+        Texts of a corpus end within its windows, and what a gap hides may hold such an end. The end token closes what
+        is written only once all gaps of a text have been named or, where it has none, as many tokens as it has.
+        """
         memory = self.encoder(input_ids, attention_mask).last_hidden_state
-        mask = None if attention_mask is None else attention_mask.bool()
-        written = input_ids.new_full((input_ids.shape[0], 1), self.config.bos_token_id or 0)
-        end = self.config.end_token_id()
-        for _ in range(most):
-            last = self.lm_head(self.decode(written, memory, mask)[:, -1]).argmax(dim=1, keepdim=True)
-            written = torch.cat([written, last], dim=1)
-            if bool(written[:, 1:].eq(end).any(dim=1).all()):
+        mask = readable(attention_mask)
+        first, count = self.config.gap_token_ids
+        gaps = torch.where((input_ids >= first) & (input_ids < first + count), input_ids, -1).amax(dim=1)
+        lengths = (torch.ones_like(input_ids) if attention_mask is None else attention_mask).sum(dim=1)
+        complete = gaps.new_zeros(len(gaps), dtype=torch.bool)
+        written = input_ids.new_full((len(gaps), 1), self.config.bos_token_id or 0)
+        ends = torch.full_like(gaps, most)
+        for place in range(most):
+            last = self.lm_head(self.decode(written, memory, mask)[:, -1]).argmax(dim=1)
+            written = torch.cat([written, last[:, None]], dim=1)
+            complete |= torch.where(gaps < 0, lengths <= place, last == gaps)
+            ended = complete & (last == self.config.end_token_id())
+            ends = torch.where(ended, ends.clamp(max=place), ends)
+            if bool((ends <= place).all()):
                 break
-        rows: list[list[int]] = written[:, 1:].tolist()
-        return [row[: row.index(end)] if end in row else row for row in rows]
+        return [row[:end] for row, end in zip(written[:, 1:].tolist(), ends.tolist(), strict=True)]
+
+
+def readable(mask: Tensor | None) -> Tensor | None:
+    """What attention may read, of a mask (batch, time) that is 1 for tokens; None where that is all.
+
+    A row without any token reads its first place, which belongs to nobody: attention to nothing is no number.
+    """
+    if mask is None or bool(mask.all()):
+        return None
+    return mask.bool() | (torch.arange(mask.shape[1], device=mask.device) == 0)

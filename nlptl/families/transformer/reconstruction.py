@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from nlptl.families.transformer.configuration import TransformerConfig
 from nlptl.families.transformer.modeling import TransformerForDenoising
+from nlptl.nn.softmax import IGNORED
 
 READ = 48  # tokens of a window that are shown
 
@@ -29,6 +30,9 @@ def shown_reconstructions(
         batch["input_ids"].tolist(), batch["labels"].tolist(), written, strict=True
     ):
         read = read[:READ]
+        right = [token for token in right if token != IGNORED][
+            :-1
+        ]  # without the end, as what the model wrote
         lines.append(f"reads: {_text(read, tokenizer, model.config)}")
         if model.config.noise == "masks":
             lines.append(f"right: {_text(right[:READ], tokenizer, model.config)}")
@@ -44,13 +48,13 @@ def shown_reconstructions(
 
 
 def _in_gap(row: list[int], gap: int, config: TransformerConfig) -> list[int]:
-    """The tokens after a gap's mark, up to the next mark or the end."""
+    """The tokens after a gap's mark, up to the next mark."""
     if gap not in row:
         return []
     first, count = config.gap_token_ids
     found = []
     for token in row[row.index(gap) + 1 :]:
-        if first <= token < first + count or token in (config.end_token_id(), -100):
+        if first <= token < first + count:
             break
         found.append(token)
     return found
@@ -62,7 +66,7 @@ def _text(row: list[int], tokenizer: PreTrainedTokenizerBase, config: Transforme
     marks = {config.mask_token_id: "_", config.end_token_id(): "¶", config.bos_token_id: ""}
     parts: list[str] = []
     run: list[int] = []
-    for token in [*row, -100]:
+    for token in [*row, IGNORED]:
         is_gap = first <= token < first + count
         if token >= 0 and not is_gap and token not in marks:
             run.append(token)

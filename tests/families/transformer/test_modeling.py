@@ -86,6 +86,7 @@ def padded_pair() -> tuple[Tensor, Tensor, Tensor]:
     return torch.randint(5, 80, (2, 9)) * mask, mask, torch.randint(5, 80, (2, 6))
 
 
+@pytest.mark.filterwarnings("ignore:.*nested.tensor")
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
@@ -224,6 +225,10 @@ def test_activations_beyond_a_bound_are_computed_again_and_gradients_are_the_sam
         ({"feature_layer": 3}, "feature_layer is a number from 0 to 2"),
         ({"dropout": 1.0}, "from 0 to below 1"),
         ({"max_positions": 3}, "max_positions 4 at least"),
+        (
+            {"head": "bilstm-attention", "head_hidden_sizes": [4], "pair_symmetric": True},
+            "pair_symmetric must be off",
+        ),
     ],
 )
 def test_a_config_that_makes_no_model_is_refused(values: dict[str, object], cause: str) -> None:
@@ -238,3 +243,14 @@ def test_an_encoder_is_loaded_from_the_whole(tmp_path: Any) -> None:
     with torch.inference_mode():
         alone = TransformerModel.from_pretrained(tmp_path).eval()(ids, mask).last_hidden_state
         torch.testing.assert_close(alone, ours.encoder(ids, mask).last_hidden_state)
+
+
+def test_a_network_as_wide_as_the_vocabulary_is_initialised_as_any_other() -> None:
+    torch.manual_seed(0)
+    made = TransformerForDenoising(TransformerConfig(**{**SIZES, "feed_forward_width": 80}))
+    inner, bound = made.encoder.layers[0].feed_forward.inner, (6 / (80 + 16)) ** 0.5
+    assert 0.9 * bound < inner.weight.abs().max() <= bound  # Glorot's, uniform
+    assert not inner.bias.any()
+    apart = TransformerForDenoising(TransformerConfig(**{**SIZES, "tie_word_embeddings": False}))
+    assert apart.lm_head.weight is not apart.encoder.embedding.weight
+    assert apart.lm_head.weight.std().item() == pytest.approx(16**-0.5, rel=0.1)
