@@ -87,6 +87,11 @@ class GptConfig(OpenAIGPTConfig):
                 "head_hidden_sizes of bilstm-attention is one number, the units in each direction"
             )
 
+        if self.head == "bilstm-attention" and self.pair_symmetric:
+            raise ValueError(
+                "bilstm-attention reads the tokens of a pair in one order: pair_symmetric must be off"
+            )
+
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of a folder, a native one included, whose `model_type` is then ours."""

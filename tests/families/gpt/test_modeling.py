@@ -139,6 +139,10 @@ def test_activations_beyond_a_bound_are_computed_again_and_gradients_are_the_sam
         ({"feature_layer": 3}, "feature_layer is a number from 0 to 2"),
         ({"resid_pdrop": 1.0}, "from 0 to below 1"),
         ({"n_positions": 3}, "n_positions four at least"),
+        (
+            {"head": "bilstm-attention", "head_hidden_sizes": [4], "pair_symmetric": True},
+            "pair_symmetric must be off",
+        ),
     ],
 )
 def test_a_config_that_makes_no_model_is_refused(values: dict[str, object], cause: str) -> None:
