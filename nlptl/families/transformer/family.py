@@ -97,9 +97,9 @@ class TransformerFamily(Family):
         },
         "finetune": {
             "lm_tuning": False,
-            "epochs": 6,
+            "epochs": 4,
             "batch_size": 32,
-            "learning_rate": 3e-4,
+            "learning_rate": 5e-4,
             "discriminative_decay": 1.0,
             "gradual_unfreezing": False,
             "schedule": "linear",
