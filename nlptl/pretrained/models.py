@@ -43,10 +43,9 @@ class ModelFolder:
 
     @property
     def has_tokenizer(self) -> bool:
-        """An imported checkpoint may have come without one."""
-        return any(
-            (self.path / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json", "vocab.json")
-        )
+        """An imported checkpoint may have come without one; old native folders have its two files alone."""
+        alternatives = (("tokenizer_config.json",), ("tokenizer.json",), ("vocab.json", "merges.txt"))
+        return any(all((self.path / name).is_file() for name in names) for names in alternatives)
 
     @property
     def model_class(self) -> type[PreTrainedModel]:

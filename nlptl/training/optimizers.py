@@ -14,15 +14,17 @@ class OpenAIAdam(torch.optim.AdamW):
 
     There the corrected rate, the rate times sqrt(1 - beta2^t) / (1 - beta1^t) at a parameter's step t, multiplies the
     decay too. torch decays by the rate alone; here each parameter is decayed first by what is wanted, and torch then
-    steps without any.
+    steps without any. A step that a gradient scaler (fp16) finds to overflow changes nothing, as in torch.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient."""
         decays = [group["weight_decay"] for group in self.param_groups]
+        # A fused step is called with an overflow too, and skips the update within; a scaler leaves this mark.
+        overflow = bool(getattr(self, "found_inf", False))
         for group in self.param_groups:
-            if group["weight_decay"]:
+            if group["weight_decay"] and not overflow:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
                         parameter.mul_(1 - self._share(parameter, group))

@@ -84,7 +84,7 @@ IMPORTS = [
     Row("shapes of another model", IO + "--heads 2", "the shapes are not those of .*, in r/params_shapes.json" + RELEASE, shapes(lambda x: x.pop())),
     Row("shapes beyond memory", IO + "--heads 2", "not a list of shapes of tensors, in r/params_shapes.json" + RELEASE, shapes(lambda x: x[1].__setitem__(0, 10**15))),
     Row("a vocabulary of another model", IO + "--heads 2", "a vocabulary of 1 for a model of 8 tokens, in r/encoder_bpe_40000.json" + RELEASE, release(lambda f: (f / "encoder_bpe_40000.json").write_text('{"<unk>": 0}'))),
-    Row("merges of another model", IO + "--heads 2", "the vocabulary and the merges do not fit .*, in vocab; use .*", release(lambda f: (f / "vocab_40000.bpe").write_text("#version: 0.2\nx y\n"))),
+    Row("merges of another model", IO + "--heads 2", "the merge of 'x' and 'y' is of pieces that the vocabulary lacks, in r/vocab_40000.bpe" + RELEASE, release(lambda f: (f / "vocab_40000.bpe").write_text("#version: 0.2\nx y\n"))),
     Row("a release over itself", "models import --from openai --directory r -o r --force --heads 2", "the output folder holds what the run reads, --output r with --directory r; name another --output", release()),
     Row("a release into a full folder", "models import --from openai -o taken --directory r", "the output folder is not empty, taken; start afresh with --force, .*", several(release(), file("taken/mine.txt", "mine"))),
 ]  # fmt: skip

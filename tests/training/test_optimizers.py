@@ -79,6 +79,22 @@ def test_a_parameter_unfrozen_later_is_decayed_by_its_own_step() -> None:
     torch.testing.assert_close(late.detach(), first)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_overflows_changes_nothing(fused: bool) -> None:
+    parameter = nn.Parameter(torch.ones(2, 2))
+    optimizer = OpenAIAdam([parameter], lr=0.1, weight_decay=0.5, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    seen = []
+    for factor in (1.0, float("inf"), 1.0):
+        optimizer.zero_grad()
+        scaler.scale((parameter * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        seen.append(parameter.detach().clone())
+    assert torch.equal(seen[1], seen[0])
+    assert not torch.equal(seen[2], seen[1])
+
+
 def test_it_goes_on_from_its_state() -> None:
     torch.manual_seed(0)
     whole, gradients = nn.Parameter(torch.randn(3, 2)), [[torch.randn(3, 2)] for _ in range(5)]

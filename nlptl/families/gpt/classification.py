@@ -30,7 +30,7 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
     of its own; their vectors are averaged, so that nothing is cut.
     """
 
-    _keys_to_ignore_on_load_unexpected = [r"^lm_head\.", r"attn\.bias$"]
+    _keys_to_ignore_on_load_unexpected = [r"^lm_head\.", r"\.attn\.bias$"]
     # The linear layer of a native classifier has another name and no bias, which is 0 then.
     key_mapping = {r"^score\.": "head."}
     _keys_to_ignore_on_load_missing = [r"^head\.bias$"]

@@ -22,6 +22,7 @@ from nlptl.errors import ModelError
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.families.gpt.modeling import GptForCausalLM
 from nlptl.families.gpt.paper_tokenization import (
+    UNK,
     GptPaperTokenizer,
     missing_package,
     read_merges,
@@ -117,7 +118,7 @@ def _read_shapes(path: Path) -> list[tuple[int, ...]]:
     """The shapes without the leading 1 of a matrix."""
     try:
         shapes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"no list of shapes ({type(error).__name__})", f"in {path}", MEND) from error
     sound = isinstance(shapes, list) and all(
         isinstance(shape, list)
@@ -170,6 +171,12 @@ def _tokenizer(directory: Path, output: Path, config: GptConfig) -> str:
     if len(vocabulary) != config.vocab_size:
         cause = f"a vocabulary of {len(vocabulary):,} for a model of {config.vocab_size:,} tokens"
         raise ModelError(cause, f"in {files[0]}", MEND)
+    if UNK not in vocabulary:
+        raise ModelError(f"the vocabulary lacks {UNK}", f"in {files[0]}", MEND)
+    stray = next((pair for pair in merges if not {*pair, "".join(pair)} <= vocabulary.keys()), None)
+    if stray is not None:
+        cause = f"the merge of {stray[0]!r} and {stray[1]!r} is of pieces that the vocabulary lacks"
+        raise ModelError(cause, f"in {files[1]}", MEND)
     if (package := missing_package()) is not None:
         fast_tokenizer(vocabulary, merges).save_pretrained(output)
         return (

@@ -139,7 +139,7 @@ class GptModel(GptPreTrainedModel):
         r"^head\.",
         r"^score\.",
         r"^multiple_choice_head\.",
-        r"attn\.bias$",
+        r"\.attn\.bias$",
     ]
 
     def __init__(self, config: GptConfig) -> None:
@@ -237,7 +237,7 @@ class GptForCausalLM(GptPreTrainedModel):
     """The language model: the encoder and a softmax tied to its embedding, without a bias."""
 
     _tied_weights_keys = {"lm_head.weight": "transformer.tokens_embed.weight"}
-    _keys_to_ignore_on_load_unexpected = [r"^multiple_choice_head\.", r"attn\.bias$"]
+    _keys_to_ignore_on_load_unexpected = [r"^multiple_choice_head\.", r"\.attn\.bias$"]
 
     def __init__(self, config: GptConfig) -> None:
         super().__init__(config)

@@ -206,7 +206,7 @@ def read_vocabulary(path: str | os.PathLike[str] | None) -> dict[str, int]:
     where, remedy = f"in {path or VOCABULARY_FILE}", "use the original file"
     try:
         ids: dict[str, int] = json.loads(Path(path or "").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"the vocabulary cannot be read ({error})", where, remedy) from error
     whole = isinstance(ids, dict) and all(type(row) is int for row in ids.values())
     if not whole or sorted(ids.values()) != list(range(len(ids))):

@@ -78,6 +78,41 @@ def shapes_of(folder: Path, change: Callable[[list[list[int]]], object]) -> None
     path.write_text(json.dumps(shapes))
 
 
+@pytest.mark.parametrize("package", [None, "spacy"])
+@pytest.mark.parametrize(
+    ("file", "old", "new", "cause"),
+    [
+        (
+            "vocab_40000.bpe",
+            "a b</w>",
+            "a x</w>",
+            "the merge of 'a' and 'x</w>' is of pieces that the vocab.*lacks",
+        ),
+        (
+            "encoder_bpe_40000.json",
+            "<unk>",
+            "unknown",
+            "the vocabulary lacks <unk>, in .*encoder_bpe_40000.json",
+        ),
+    ],
+)
+def test_tokens_that_do_not_fit_are_refused_for_either_tokenizer(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str | None,
+    file: str,
+    old: str,
+    new: str,
+    cause: str,
+) -> None:
+    gpt_release(tmp_path / "release")
+    path = tmp_path / "release" / file
+    path.write_text(path.read_text().replace(old, new))
+    monkeypatch.setattr(conversion, "missing_package", lambda: package)
+    with pytest.raises(ModelError, match=cause):
+        import_release(tmp_path / "release", tmp_path / "out", heads=2)
+
+
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
@@ -91,6 +126,10 @@ def shapes_of(folder: Path, change: Callable[[list[list[int]]], object]) -> None
             "numbers that are not finite",
         ),
         (lambda f: (f / "params_shapes.json").unlink(), "no list of shapes \\(FileNotFoundError\\)"),
+        (
+            lambda f: (f / "params_shapes.json").write_text("[" * 9**5),
+            "no list of shapes \\(RecursionError\\)",
+        ),
         (lambda f: (f / "params_shapes.json").write_text("[]"), "not a list of shapes of tensors"),
         (lambda f: shapes_of(f, lambda x: x.pop()), "not those of positions, tokens and whole layers"),
         (lambda f: shapes_of(f, lambda x: x[2].append(5)), "not a list of shapes of tensors"),
@@ -101,6 +140,7 @@ def shapes_of(folder: Path, change: Callable[[list[list[int]]], object]) -> None
             lambda f: (f / "encoder_bpe_40000.json").write_text('{"<unk>": 0}'),
             "a vocabulary of 1 for a model of 8",
         ),
+        (lambda f: (f / "encoder_bpe_40000.json").write_text("[" * 9**5), "the vocabulary cannot be read"),
     ],
 )
 def test_what_is_no_release_is_refused(tmp_path: Path, change: Callable[[Path], object], cause: str) -> None:

@@ -101,8 +101,9 @@ def test_one_is_fine_tuned_frozen_and_used(
         assert len(told.stdout.splitlines()) == 40
 
 
-def test_the_hub_s_way_of_writing_it_is_read(native: Path, tmp_path: Path) -> None:
-    """Without the prefix, with the causal masks as buffers, and with the file of the tokenizer alone."""
+@pytest.mark.parametrize("old_files", [False, True])
+def test_the_hub_s_way_of_writing_it_is_read(native: Path, tmp_path: Path, old_files: bool) -> None:
+    """Without the prefix, with the causal masks as buffers, with the file or the two files of the tokenizer alone."""
     folder = tmp_path / "hub"
     shutil.copytree(native, folder)
     tensors = load_file(folder / "model.safetensors")
@@ -110,12 +111,32 @@ def test_the_hub_s_way_of_writing_it_is_read(native: Path, tmp_path: Path) -> No
     bare |= {f"h.{layer}.attn.bias": torch.ones(1, 1, 32, 32) for layer in range(2)}
     save_file(bare, folder / "model.safetensors", {"format": "pt"})
     (folder / "tokenizer_config.json").unlink()
+    if old_files:
+        model = json.loads((folder / "tokenizer.json").read_text())["model"]
+        (folder / "tokenizer.json").unlink()
+        (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+        (folder / "merges.txt").write_text(
+            "#version: 0.2\n" + "\n".join(map(" ".join, model["merges"])) + "\n"
+        )
+        config = json.loads((folder / "config.json").read_text())
+        config |= {"n_ctx": 32, "n_special": 0, "predict_special_tokens": True, "summary_activation": None}
+        (folder / "config.json").write_text(json.dumps(config))
     found = find_model(str(folder))
     assert found.is_language_model
     assert found.has_tokenizer
-    assert len(found.load_tokenizer()) == found.config["vocab_size"]
+    tokenizer = found.load_tokenizer()
+    assert len(tokenizer) == found.config["vocab_size"]
+    assert tokenizer.tokenize("good bad go") == ["go", "od</w>", "bad</w>", "g", "o</w>"]
     before, after = GptForCausalLM.from_pretrained(native), GptForCausalLM.from_pretrained(folder)
     assert all(torch.equal(x, after.state_dict()[name]) for name, x in before.state_dict().items())
+
+
+def test_a_vocabulary_without_its_merges_is_no_tokenizer(native: Path, tmp_path: Path) -> None:
+    """`transformers` would take it for one that merges nothing."""
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(native / name, tmp_path)
+    (tmp_path / "vocab.json").write_text("{}")
+    assert not find_model(str(tmp_path)).has_tokenizer
 
 
 def test_an_encoder_alone_is_one(tmp_path: Path) -> None:
@@ -130,6 +151,10 @@ def test_an_encoder_alone_is_one(tmp_path: Path) -> None:
     [
         (lambda x: x.pop("transformer.h.1.ln_2.bias"), "h.1.ln_2.bias' is missing"),
         (lambda x: x.update({"transformer.h.2.ln_2.bias": torch.ones(8)}), "h.2.ln_2.bias' has the shape"),
+        (
+            lambda x: x.update({"transformer.h.2.attn.c_attn.bias": torch.ones(24)}),
+            "c_attn.bias' has the shape",
+        ),
         (lambda x: x.update({"transformer.h.0.ln_1.bias": torch.ones(9)}), "has the shape \\(9,\\)"),
     ],
 )
