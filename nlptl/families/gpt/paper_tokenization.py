@@ -104,8 +104,11 @@ class GptPaperTokenizer(WordListTokenizer):
         return [row for word in self.words(text) for row in self._word_ids(word)]
 
     def given_ids(self, words: Sequence[str]) -> list[int]:
-        """The ids of words that are given as such, each cut by itself."""
-        return [row for word in words for row in self.text_ids(word)]
+        """The ids of words that are given as such, each cut by itself; white space is a line break or nothing."""
+        # The standardisation strips a text, and so would take a line break that is a word of its own.
+        return [
+            row for word in words for row in (self._word_ids(word) if word.isspace() else self.text_ids(word))
+        ]
 
     def _word_ids(self, word: str) -> list[int]:
         known = self._ids_of_word.get(word)
@@ -130,9 +133,11 @@ class GptPaperTokenizer(WordListTokenizer):
         ids = dict(self._ids)
         for mark in (START, DELIMITER, EXTRACT):
             ids.setdefault(mark, len(ids))
-        roles = {"bos_token": START, "sep_token": DELIMITER, "cls_token": EXTRACT}
-        if not extract:
-            roles = {"sep_token": DELIMITER}
+        roles = {"sep_token": DELIMITER}
+        if extract or self.bos_token == START:
+            roles["bos_token"] = START
+        if extract:
+            roles["cls_token"] = EXTRACT
         return GptPaperTokenizer(ids, self._merges, model_max_length=self.model_max_length, **roles)
 
     def build_inputs_with_special_tokens(
