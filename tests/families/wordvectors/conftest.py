@@ -13,7 +13,12 @@ import torch
 
 from nlptl.families.wordvectors.family import WordVectorsFamily
 from nlptl.families.wordvectors.tokenization import WordVectorsTokenizer
-from nlptl.training.language_modeling import HeldOut, LanguageModelJob, next_token_batch
+from nlptl.training.language_modeling import (
+    HeldOut,
+    LanguageModelJob,
+    language_model_figures,
+    next_token_batch,
+)
 from nlptl.training.progress import Reporter
 from nlptl.training.trainers import TrainingPlan
 from nlptl.training.windows import Windows
@@ -94,6 +99,7 @@ def job(texts: list[str], tokenizer: WordVectorsTokenizer) -> Callable[..., Lang
             plan=TrainingPlan(**{**values, **plan}),
             collate=next_token_batch,
             measure=next_token_batch,
+            figures=language_model_figures,
             counts=torch.from_numpy(np.bincount(ids, minlength=len(tokenizer)).astype(np.int64)),
             candidates=5,
             save=save,
