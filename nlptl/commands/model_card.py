@@ -31,17 +31,14 @@ def language_model_card(
         ("time", f"{result.seconds:.0f} s, {report['tokens_per_second']:,.0f} tokens/s"),
     ]
     if "loss" in figures:
-        rows += [
-            ("held-out loss", f"{figures['loss']:.4f} nats a token (perplexity {figures['perplexity']:.1f})"),
-        ]
-    if "bits_per_character" in figures:
-        rows.append(("held-out bits per character", f"{figures['bits_per_character']:.4f}"))
-    if "loss" in figures:
-        rows += [(name, f"{perplexity:.1f}") for name, perplexity in direction_perplexities(figures).items()]
+        nats = f"{figures['loss']:.4f} nats a token (perplexity {figures['perplexity']:.1f})"
+        rows.append(("held-out loss", nats))
     # Bits compare models of any vocabulary; one that predicts a part of its text has nats a token alone.
-    key, unit = ("bits_per_character", "bits per character")
-    if "bits_per_character" not in figures:
-        key, unit = ("loss", "nats a token")
+    key, unit = "loss", "nats a token"
+    if "bits_per_character" in figures:
+        key, unit = "bits_per_character", "bits per character"
+        rows.append(("held-out bits per character", f"{figures['bits_per_character']:.4f}"))
+    rows += [(name, f"{perplexity:.1f}") for name, perplexity in direction_perplexities(figures).items()]
     curve = [
         (f"{point['tokens_seen']:,.0f}", f"{point[key]:.4f}") for point in result.history if key in point
     ]

@@ -38,10 +38,9 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
         directions["backward"] = {**files, "weights": Path(config.backward_weights)}
     for paths in directions.values():
         for name, path in paths.items():
-            if name == "directory" and not path.is_dir():
-                raise UsageError("no such folder", str(path), "check the path")
-            if name != "directory" and not path.is_file():
-                raise UsageError("no such file", str(path), "check the path")
+            kind, there = ("folder", path.is_dir()) if name == "directory" else ("file", path.is_file())
+            if not there:
+                raise UsageError(f"no such {kind}", str(path), "check the path")
     outputs = {} if config.output is None else {name: _folder(config.output, name) for name in directions}
     for output in outputs.values():
         check_output_apart(config, output)

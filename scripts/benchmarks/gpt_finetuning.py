@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,7 +39,7 @@ from nlptl.strategies.examples import Examples
 from nlptl.training.batching import LengthBuckets, padded
 from nlptl.training.inference import class_probabilities
 from nlptl.training.progress import Reporter
-from nlptl.training.trainers import ClassifierTrainer, TrainingPlan
+from nlptl.training.trainers import ClassifierTrainer, TrainingPlan, peak_memory_mb
 
 # Twentieths of TREC's training questions by their length in GPT's vocabulary, two marks included.
 TREC_LENGTHS = (7, 8, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15, 16, 17, 19, 21, 24)
@@ -67,12 +66,8 @@ class Stopwatch(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self.times.append(time.monotonic())
         if len(self.times) > self.steps:
-            self.peak = peak_mb()
+            self.peak = peak_memory_mb(torch.device("cpu"))
             raise Enough
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def texts(length: str, count: int) -> Examples:
@@ -177,7 +172,7 @@ def prediction(job: dict[str, Any], folder: Path) -> tuple[float, float]:
     predict(few)
     began = time.monotonic()
     predict(rows.encodings)
-    return len(rows) / (time.monotonic() - began), peak_mb()
+    return len(rows) / (time.monotonic() - began), peak_memory_mb(torch.device("cpu"))
 
 
 def agreement(job: dict[str, Any]) -> dict[str, Any]:
