@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from nlptl.nn.classification_loss import classification_loss
 from nlptl.nn.heads import head_penalty, head_scores
-from nlptl.training.models import LayeredClassifier
-
-
-@dataclass
-class ClassifierOutput(ModelOutput):
-    """What a classifier returns.
-
-    Attributes:
-        loss: mean over the batch; in training plus what the family's recipe and its head add.
-        logits: (batch, classes).
-        hidden_states: only on request, as the encoder gives them.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
+from nlptl.training.models import LayeredClassifier, LayeredModel
 
 
 class HeadedClassifier(LayeredClassifier):
-    """A classifier with one head, `self.head`, which `nn.heads.build_head` made."""
+    """A classifier with one head, `self.head`, which `nn.heads.build_head` made, on its base model."""
 
     head: nn.Module
 
     def heads(self) -> list[nn.Module]:
         """The head."""
         return [self.head]
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters bottom to top: those of the encoder's groups, then the head."""
+        encoder = self.base_model
+        assert isinstance(encoder, LayeredModel)
+        return [*encoder.layer_groups(), list(self.head.parameters())]
 
     def classify(self, vectors: list[Tensor], attention_mask: Tensor | None = None) -> Tensor:
         """What `represent` gives -> logits (batch, classes)."""
@@ -51,9 +40,11 @@ class HeadedClassifier(LayeredClassifier):
         """The `attention_mask` where none is given; None for all tokens."""
         return None
 
-    @abstractmethod
     def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
-        """Every layer's output for whole texts, as the encoder gives them on request."""
+        """Every layer's output for whole texts."""
+        output = self.base_model(input_ids, attention_mask, output_hidden_states=True)
+        states: tuple[Tensor, ...] = output.hidden_states
+        return states
 
     def forward(
         self,
@@ -63,8 +54,11 @@ class HeadedClassifier(LayeredClassifier):
         class_weights: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> ClassifierOutput | tuple[Any, ...]:
+    ) -> SequenceClassifierOutput | tuple[Any, ...]:
         """Classify documents of any length.
+
+        The loss is the mean over the batch; in training plus what the family's recipe and its head add. The hidden
+        states are those of the encoder.
 
         Args:
             input_ids: (batch, time, ...), padded on the right.
@@ -89,5 +83,5 @@ class HeadedClassifier(LayeredClassifier):
                 loss = loss + added
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         states = self.encoder_states(input_ids, attention_mask) if wanted else None
-        result = ClassifierOutput(loss=loss, logits=logits, hidden_states=states)
+        result = SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states)
         return result if return_dict is not False else result.to_tuple()

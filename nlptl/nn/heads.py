@@ -65,6 +65,18 @@ class BlocksHead(nn.Module):
         return pooled
 
 
+def check_head(kind: HeadKind, hidden: Sequence[int], dropouts: Sequence[float]) -> None:
+    """A classifier's config must give a head as many numbers as it has parts.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if len(dropouts) != len(hidden) + 1:
+        raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
+    if kind == "bilstm-attention" and len(hidden) != 1:
+        raise ValueError("head_hidden_sizes of bilstm-attention is one number, the units in each direction")
+
+
 def build_head(
     kind: HeadKind,
     width: int,

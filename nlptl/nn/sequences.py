@@ -22,6 +22,17 @@ def valid_lengths(attention_mask: Tensor) -> Tensor:
     return lengths
 
 
+def row_lengths(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """`valid_lengths`, or the whole time where there is no mask: (batch,).
+
+    Args:
+        input_ids: (batch, time, ...).
+    """
+    if attention_mask is None:
+        return torch.full(input_ids.shape[:1], input_ids.shape[1], device=input_ids.device)
+    return valid_lengths(attention_mask)
+
+
 def reverse_valid(x: Tensor, lengths: Tensor) -> Tensor:
     """Each row with its first `lengths` positions in reverse order; padding stays at the end. Its own inverse.
 

@@ -80,13 +80,6 @@ class ElmoForSequenceClassification(ElmoPreTrainedModel, HeadedClassifier):
         """Characters 0 are no word."""
         return (input_ids[..., 0] != 0).long()
 
-    def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
-        """Of the texts, each read at once."""
-        states: tuple[Tensor, ...] = self.encoder(
-            input_ids, attention_mask, output_hidden_states=True
-        ).hidden_states
-        return states
-
     def _trained(self, pieces: Pieces) -> Tensor:
         """Which pieces gradients flow through, (pieces,): of each text the last that hold so many words."""
         if not (self.training and torch.is_grad_enabled()):

@@ -7,29 +7,27 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from nlptl.families.classification import HeadedClassifier
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.families.gpt.modeling import GptModel, GptPreTrainedModel
 from nlptl.families.gpt.windows import MarkedWindows
-from nlptl.nn.context_windows import ContextWindows, in_parts
+from nlptl.families.windowed_classification import WindowedClassifier
+from nlptl.nn.context_windows import in_parts
 from nlptl.nn.heads import build_head
-from nlptl.nn.pair_order import swapped_pair
 from nlptl.nn.pooling import RunningPool
-from nlptl.nn.scalar_mix import ScalarMix
-from nlptl.nn.sequences import valid_lengths
+from nlptl.nn.sequences import row_lengths
 from nlptl.nn.softmax import linear_cross_entropy
-from nlptl.nn.token_head import token_layers
 
 
-class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
+class GptForSequenceClassification(GptPreTrainedModel, WindowedClassifier):
     """Encoder and head (section 3.3).
 
     A text longer than the context is read in windows that overlap by half, each between a start and an extract token
     of its own; their vectors are averaged, so that nothing is cut.
     """
 
+    causal = True
     _keys_to_ignore_on_load_unexpected = [r"^lm_head\.", r"\.attn\.bias$"]
     # The linear layer of a native classifier has another name and no bias, which is 0 then.
     key_mapping = {r"^score\.": "head."}
@@ -60,65 +58,40 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
         )
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, ScalarMix):
-            module.reset_parameters()
-        else:
-            super()._init_weights(module)
+    def read_windows(self, input_ids: Tensor, valid: Tensor) -> list[Tensor]:
+        """By the encoder, to which what follows a token is nothing."""
+        return self.transformer.read(input_ids)
 
-    def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Parameters bottom to top: embeddings, each block, head."""
-        return [*self.transformer.layer_groups(), list(self.head.parameters())]
+    def pair_marks(self) -> tuple[int | None, int, int]:
+        """The delimiter, and the start and extract tokens where the tokenizer has them."""
+        config = self.config
+        head, tail = (int(mark is not None) for mark in (config.bos_token_id, config.extract_token_id))
+        return config.delimiter_token_id, head, tail
 
-    # -- the classifier's contract
-
-    def tokens_read(self, lengths: Tensor) -> Tensor:
-        """A head on tokens reads those of the windows that gradients flow through."""
-        return lengths - self._token_windows(lengths).beginnings(self._trained_windows())
-
-    def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
-        """A text's vector (batch, width), or all layers of its tokens (batch, time, layers, width)."""
-        lengths = _lengths(input_ids, attention_mask)
-        if self.reads_tokens:
-            return [self._tokens(input_ids, lengths)]
-        return [self._read(input_ids, lengths, learning=False)[0]]
+    def pooled(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Vectors of texts, (batch, pooled width)."""
+        return self._read(input_ids, lengths, learning=False)[0]
 
     def learn(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         """What `represent` gives, and the weighted language-model loss of the texts (section 3.2, equation 5)."""
         if self.reads_tokens or not self.config.lm_weight:
             return self.represent(input_ids, attention_mask), None
-        vector, loss = self._read(input_ids, _lengths(input_ids, attention_mask), learning=True)
+        vector, loss = self._read(input_ids, row_lengths(input_ids, attention_mask), learning=True)
         return [vector], self.config.lm_weight * loss
-
-    def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
-        """Of the texts with the marks that their tokenizer gave them."""
-        states: tuple[Tensor, ...] = self.transformer(
-            input_ids, attention_mask, output_hidden_states=True
-        ).hidden_states
-        return states
-
-    # -- windows
 
     def _read(self, input_ids: Tensor, lengths: Tensor, *, learning: bool) -> tuple[Tensor, Tensor]:
         """Vectors of texts, (batch, pooled width), and where `learning` their language-model loss.
 
         Where pairs are symmetric, both orders are read, one below the other.
         """
-        texts = len(input_ids)
-        delimiter = self.config.delimiter_token_id if self.config.pair_symmetric else None
-        if delimiter is not None:
-            swapped = self._swapped(input_ids, lengths, delimiter)
-            input_ids, lengths = torch.cat([input_ids, swapped]), lengths.repeat(2)
-        marked = MarkedWindows.of(input_ids, lengths, self.config)
+        marked = MarkedWindows.of(*self.in_both_orders(input_ids, lengths), self.config)
         parts = in_parts(
-            self._trained(marked.windows),
+            self.trained(marked.windows),
             lambda chosen, kept: self._read_windows(marked.chosen(chosen), learning=learning and kept),
         )
         pooling = "mean" if self.config.pooling == "extract" else self.config.pooling
         vectors = RunningPool.in_turn([part.pooled for part in parts]).result(pooling)
-        if delimiter is not None:
-            paired = (input_ids[:texts] == delimiter).any(dim=1, keepdim=True)
-            vectors = vectors[:texts] + vectors[texts:] * paired
+        vectors = self.orders_added(vectors, input_ids)
         vectors = F.dropout(vectors, self.config.classifier_dropout, self.training)
         losses = [part.loss for part in parts if part.loss is not None]
         return vectors, torch.stack(losses).sum() if losses else vectors.new_zeros(())
@@ -127,7 +100,7 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
         config = self.config
         # The language-model loss is of the last block; features may be of one below it.
         layers = None if learning else config.feature_layer
-        states = self.transformer.read(self.transformer.embed(marked.input_ids), layers)
+        states = self.transformer.read(marked.input_ids, layers)
         hidden = states[-1] if config.feature_layer is None else states[config.feature_layer]
         if config.pooling == "extract":
             final = (marked.lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
@@ -154,34 +127,6 @@ class GptForSequenceClassification(GptPreTrainedModel, HeadedClassifier):
             weights=weights[counted],
         )
 
-    def _trained(self, windows: ContextWindows) -> Tensor:
-        """Which windows gradients flow through, (windows,): of each text the last that hold so many tokens."""
-        if not (self.training and torch.is_grad_enabled()):
-            return torch.zeros_like(windows.of_text, dtype=torch.bool)
-        return windows.from_end < self._trained_windows()
-
-    def _trained_windows(self) -> int:
-        return max(1, self.config.max_trained_tokens // max(1, self.config.n_positions))
-
-    def _swapped(self, input_ids: Tensor, lengths: Tensor, delimiter: int) -> Tensor:
-        """`start A delimiter B extract` -> `start B delimiter A extract`."""
-        head, tail = (
-            int(mark is not None) for mark in (self.config.bos_token_id, self.config.extract_token_id)
-        )
-        return swapped_pair(input_ids, lengths, delimiter, head=head, tail=tail)
-
-    # -- a head on tokens
-
-    def _tokens(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """All layers of the tokens that a head reads, (batch, time, layers, width), from the first of them on."""
-        windows, most = self._token_windows(lengths), self._trained_windows()
-        first, read = windows.beginnings(most), windows.chosen(windows.from_end < most)
-        states = self.transformer.read(self.transformer.embed(read.cut(input_ids)))
-        return read.joined(token_layers(states), max(1, int((lengths - first).max())), first)
-
-    def _token_windows(self, lengths: Tensor) -> ContextWindows:
-        return ContextWindows.of(lengths, self.config.n_positions, causal=True)
-
 
 @dataclass(frozen=True)
 class _Read:
@@ -189,9 +134,3 @@ class _Read:
 
     pooled: RunningPool
     loss: Tensor | None
-
-
-def _lengths(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-    if attention_mask is None:
-        return input_ids.new_full((input_ids.shape[0],), input_ids.shape[1])
-    return valid_lengths(attention_mask)

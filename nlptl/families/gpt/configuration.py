@@ -6,6 +6,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import OpenAIGPTConfig
 
+from nlptl.nn.heads import check_head
+
 NATIVE = OpenAIGPTConfig.model_type
 
 
@@ -80,12 +82,7 @@ class GptConfig(OpenAIGPTConfig):
             raise ValueError("lm_weight and new_tokens must not be negative, and not all tokens are new")
         if min(self.max_trained_tokens, self.max_kept_tokens) < 1:
             raise ValueError("max_trained_tokens and max_kept_tokens must be positive")
-        if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
-            raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
-        if self.head == "bilstm-attention" and len(self.head_hidden_sizes) != 1:
-            raise ValueError(
-                "head_hidden_sizes of bilstm-attention is one number, the units in each direction"
-            )
+        check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
 
         if self.head == "bilstm-attention" and self.pair_symmetric:
             raise ValueError(

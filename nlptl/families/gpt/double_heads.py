@@ -45,11 +45,6 @@ class GptDoubleHeadsModel(GptPreTrainedModel):
         self.multiple_choice_head = nn.ModuleDict({"summary": nn.Linear(config.n_embd, 1)})
         self.post_init()
 
-    def get_output_embeddings(self) -> nn.Linear:
-        """The softmax layer."""
-        head: nn.Linear = self.lm_head
-        return head
-
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Parameters bottom to top: embeddings (the softmax is one of them), each block, the score."""
         return [*self.transformer.layer_groups(), list(self.multiple_choice_head.parameters())]

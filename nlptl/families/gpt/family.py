@@ -24,12 +24,13 @@ from nlptl.families.gpt.configuration import NATIVE, GptConfig
 from nlptl.families.gpt.modeling import GptForCausalLM, GptModel
 from nlptl.families.gpt.paper_tokenization import GptPaperTokenizer
 from nlptl.families.gpt.tokenization import (
+    SPECIAL_TOKENS,
     GptTokenizer,
-    check_gpt_vocabulary_size,
     classifier_tokenizer,
     tokenization_note,
     train_gpt_tokenizer,
 )
+from nlptl.families.subword_tokenizer import check_subword_vocabulary
 from nlptl.training.language_modeling import WindowStreams
 from nlptl.training.models import LayeredClassifier
 from nlptl.training.windows import Corpus
@@ -152,7 +153,7 @@ class GptFamily(Family):
         super().check_new(size, kind, vocab_size, architecture)
         if kind != "subword":
             raise ConfigError("a GPT reads subwords", "tokenizer", "set it to subword, or leave it out")
-        check_gpt_vocabulary_size(vocab_size)
+        check_subword_vocabulary(vocab_size, len(SPECIAL_TOKENS))
 
     def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
         """Byte-level BPE."""

@@ -23,7 +23,6 @@ from nlptl.families.gpt.paper_tokenization import (
 )
 from nlptl.families.subword_tokenizer import (
     SubwordTokenizer,
-    check_subword_vocabulary,
     template,
     train_byte_level_bpe,
 )
@@ -59,15 +58,6 @@ def train_gpt_tokenizer(texts: Iterable[str], vocab_size: int) -> GptTokenizer:
         pair=f"{START} $A {START} $B:1",
         roles={"pad_token": PAD, "bos_token": START},
     )
-
-
-def check_gpt_vocabulary_size(vocab_size: int) -> None:
-    """As `check_subword_vocabulary`.
-
-    Raises:
-        ConfigError: no place for the special tokens and all bytes.
-    """
-    check_subword_vocabulary(vocab_size, len(SPECIAL_TOKENS))
 
 
 def fast_tokenizer(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]) -> GptTokenizer:

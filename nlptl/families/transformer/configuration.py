@@ -6,6 +6,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from nlptl.nn.heads import check_head
+
 
 @strict
 class TransformerConfig(PreTrainedConfig):
@@ -41,6 +43,7 @@ class TransformerConfig(PreTrainedConfig):
         "num_hidden_layers": "num_encoder_layers",
         "num_attention_heads": "num_heads",
         "hidden_size": "width",
+        "max_position_embeddings": "max_positions",
     }
 
     vocab_size: int = 32000
@@ -106,12 +109,7 @@ class TransformerConfig(PreTrainedConfig):
             raise ValueError(f"feature_layer is a number from 0 to {self.num_encoder_layers}")
         if min(self.max_trained_tokens, self.max_kept_tokens) < 1:
             raise ValueError("max_trained_tokens and max_kept_tokens must be positive")
-        if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
-            raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
-        if self.head == "bilstm-attention" and len(self.head_hidden_sizes) != 1:
-            raise ValueError(
-                "head_hidden_sizes of bilstm-attention is one number, the units in each direction"
-            )
+        check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
         if self.head == "bilstm-attention" and self.pair_symmetric:
             raise ValueError(
                 "bilstm-attention reads the tokens of a pair in one order: pair_symmetric must be off"

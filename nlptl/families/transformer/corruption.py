@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from nlptl.families.transformer.configuration import TransformerConfig
 from nlptl.nn.softmax import IGNORED
@@ -48,8 +49,7 @@ class DenoisingWindows:
         return ids, np.array([self.epoch, item], dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class Corrupted:
+class Corrupted(NamedTuple):
     """A window with noise: what the encoder reads, and what the decoder is to write."""
 
     read: Ids
@@ -112,10 +112,11 @@ def denoising_batch(
         epoch, item = map(int, key)
         seed = (1 + epoch if training else MEASURED, item)
         pairs.append(corrupted(np.asarray(ids, dtype=np.int64), config, np.random.default_rng(seed)))
+    read, written = ([torch.from_numpy(row) for row in rows] for rows in zip(*pairs, strict=True))
     return {
-        "input_ids": _stacked([pair.read for pair in pairs], config.pad_token_id or 0),
-        "attention_mask": _stacked([np.ones_like(pair.read) for pair in pairs], 0),
-        "labels": _stacked([pair.written for pair in pairs], IGNORED),
+        "input_ids": pad_sequence(read, batch_first=True, padding_value=config.pad_token_id or 0),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in read], batch_first=True),
+        "labels": pad_sequence(written, batch_first=True, padding_value=IGNORED),
     }
 
 
@@ -123,11 +124,3 @@ def _parts(total: int, parts: int, random: np.random.Generator) -> NDArray[np.in
     """`total` as a sum of so many random numbers of 1 or more; all ways are equally likely."""
     cuts = np.sort(random.choice(total - 1, parts - 1, replace=False)) + 1 if parts > 1 else np.empty(0, int)
     return np.diff(np.concatenate([[0], cuts, [total]]))
-
-
-def _stacked(rows: Sequence[Ids], fill: int) -> Tensor:
-    longest = max(len(row) for row in rows)
-    full = np.full((len(rows), longest), fill, dtype=np.int64)
-    for place, row in zip(full, rows, strict=True):
-        place[: len(row)] = row
-    return torch.from_numpy(full)

@@ -19,6 +19,7 @@ from transformers import (
 
 from nlptl.errors import ConfigError
 from nlptl.families.base import Family, checked_architecture
+from nlptl.families.subword_tokenizer import check_subword_vocabulary
 from nlptl.families.transformer.classification import TransformerForSequenceClassification
 from nlptl.families.transformer.configuration import TransformerConfig
 from nlptl.families.transformer.corruption import DenoisingWindows, denoising_batch
@@ -28,7 +29,6 @@ from nlptl.families.transformer.tokenization import (
     GAPS,
     SPECIAL_TOKENS,
     TransformerTokenizer,
-    check_transformer_vocabulary_size,
     train_transformer_tokenizer,
 )
 from nlptl.training.language_modeling import HeldOut, LanguageModelJob, Window, WindowCollate
@@ -130,7 +130,7 @@ class TransformerFamily(Family):
             raise ConfigError(
                 "a Transformer reads subwords", "tokenizer", "set it to subword, or leave it out"
             )
-        check_transformer_vocabulary_size(vocab_size)
+        check_subword_vocabulary(vocab_size, len(SPECIAL_TOKENS))
 
     def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
         """Byte-level BPE."""

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
 
 from nlptl.families.transformer.blocks import EncoderBlock, Places, TransformerDecoder
 from nlptl.families.transformer.configuration import TransformerConfig
 from nlptl.nn.context_windows import ContextWindows
-from nlptl.nn.sequences import valid_lengths
+from nlptl.nn.scalar_mix import ScalarMix
+from nlptl.nn.sequences import row_lengths
 from nlptl.nn.softmax import IGNORED, linear_cross_entropy
 from nlptl.training.models import LayeredModel
-
-
-@dataclass
-class TransformerOutput(ModelOutput):
-    """What the encoder returns.
-
-    Attributes:
-        last_hidden_state: (batch, time, width).
-        hidden_states: embedding output, then one a block, each (batch, time, width).
-    """
-
-    last_hidden_state: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-
-
-@dataclass
-class TransformerDenoisingOutput(ModelOutput):
-    """What the whole model returns.
-
-    Attributes:
-        loss: mean cross entropy in nats a token written; in training with label smoothing.
-        logits: (batch, time written, vocabulary); absent where `labels` were given, so that they are never held.
-        hidden_states: the encoder's, as in `TransformerOutput`.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
 
 
 class TransformerPreTrainedModel(LayeredModel):
@@ -68,13 +40,14 @@ class TransformerPreTrainedModel(LayeredModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, (nn.LSTM, nn.BatchNorm1d)):
+        elif isinstance(module, (nn.LSTM, nn.BatchNorm1d, ScalarMix)):
             module.reset_parameters()
 
 
 class TransformerModel(TransformerPreTrainedModel):
     """The encoder: embedding and a stack of blocks, closed by a normalisation as in `torch.nn.Transformer`."""
 
+    _input_embed_layer = "embedding"
     # Loaded from the whole model or a classifier it takes its part and has no use for the rest.
     _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^lm_head\.", r"^head\."]
 
@@ -85,15 +58,6 @@ class TransformerModel(TransformerPreTrainedModel):
         self.layers = nn.ModuleList(EncoderBlock(config) for _ in range(config.num_encoder_layers))
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_epsilon)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token vectors."""
-        return self.embedding
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the table of token vectors."""
-        assert isinstance(value, nn.Embedding)
-        self.embedding = value
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Parameters bottom to top: embedding and places, then each block, the last with the final normalisation."""
@@ -130,7 +94,7 @@ class TransformerModel(TransformerPreTrainedModel):
         attention_mask: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> TransformerOutput | tuple[Any, ...]:
+    ) -> BaseModelOutput | tuple[Any, ...]:
         """Encode texts of any length; each token reads all others of its window.
 
         A text longer than `max_positions` is read in windows that overlap by half, and each token's vector is that of
@@ -141,18 +105,14 @@ class TransformerModel(TransformerPreTrainedModel):
             attention_mask: (batch, time), 1 for tokens; all are tokens where it is None.
         """
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        rows, time = input_ids.shape
+        time, lengths = input_ids.shape[1], row_lengths(input_ids, attention_mask)
         if time <= self.config.max_positions:
-            if attention_mask is not None:
-                valid_lengths(attention_mask)  # which refuses padding on the left
             states = self.read(input_ids, attention_mask)
         else:
-            full = input_ids.new_full((rows,), time)
-            lengths = full if attention_mask is None else valid_lengths(attention_mask)
             windows = ContextWindows.of(lengths, self.config.max_positions, causal=False)
             pieces = self.read(windows.cut(input_ids), windows.valid)
             states = [windows.joined(x, time) for x in (pieces if wanted else pieces[-1:])]
-        output = TransformerOutput(
+        output = BaseModelOutput(
             last_hidden_state=states[-1], hidden_states=tuple(states) if wanted else None
         )
         return output if return_dict is not False else output.to_tuple()
@@ -169,15 +129,6 @@ class TransformerForDenoising(TransformerPreTrainedModel):
         self.decoder = TransformerDecoder(config)
         self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
         self.post_init()
-
-    def get_output_embeddings(self) -> nn.Linear:
-        """The softmax layer."""
-        head: nn.Linear = self.lm_head
-        return head
-
-    def set_output_embeddings(self, value: nn.Linear) -> None:
-        """Replace the softmax layer."""
-        self.lm_head = value
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Encoder blocks, decoder blocks, then embedding and softmax together."""
@@ -200,8 +151,11 @@ class TransformerForDenoising(TransformerPreTrainedModel):
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> TransformerDenoisingOutput | tuple[Any, ...]:
-        """Read a text with gaps and predict what belongs in them.
+    ) -> MaskedLMOutput | tuple[Any, ...]:
+        """Read a text with gaps and predict what belongs in them; the hidden states are the encoder's.
+
+        The loss is in nats a token written, in training with label smoothing. There are logits, (batch, time written,
+        vocabulary), only where there are no `labels`, so that they are never held at once.
 
         Args:
             input_ids, attention_mask: as for the encoder.
@@ -221,7 +175,7 @@ class TransformerForDenoising(TransformerPreTrainedModel):
             loss = linear_cross_entropy(
                 hidden.flatten(0, 1), self.lm_head.weight, None, labels.flatten(), smoothing=smoothing
             )
-        result = TransformerDenoisingOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
+        result = MaskedLMOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
         return result if return_dict is not False else result.to_tuple()
 
     def after_begin(self, written: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from nlptl.families.subword_tokenizer import (
     SubwordTokenizer,
-    check_subword_vocabulary,
     train_byte_level_bpe,
 )
 
@@ -43,12 +42,3 @@ def train_transformer_tokenizer(texts: Iterable[str], vocab_size: int) -> Transf
             "mask_token": MASK,
         },
     )
-
-
-def check_transformer_vocabulary_size(vocab_size: int) -> None:
-    """As `check_subword_vocabulary`.
-
-    Raises:
-        ConfigError: no place for the special tokens and all bytes.
-    """
-    check_subword_vocabulary(vocab_size, len(SPECIAL_TOKENS))

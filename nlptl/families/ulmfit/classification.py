@@ -21,7 +21,7 @@ from nlptl.nn.heads import build_head, head_penalty, head_scores
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.regularization import activation_penalty, temporal_activation_penalty
 from nlptl.nn.scalar_mix import ScalarMix
-from nlptl.nn.sequences import reverse_valid, valid_lengths
+from nlptl.nn.sequences import reverse_valid, row_lengths
 from nlptl.nn.token_head import token_layers
 from nlptl.nn.token_pieces import TokenPieces
 from nlptl.training.models import LayeredClassifier
@@ -168,8 +168,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         vectors depend on nothing but the document.
         """
         config, batch = self.config, input_ids.shape[0]
-        full = input_ids.new_full((batch,), input_ids.shape[1])
-        lengths = full if attention_mask is None else valid_lengths(attention_mask)
+        lengths = row_lengths(input_ids, attention_mask)
         if encoder.config.direction == "backward":
             input_ids = reverse_valid(input_ids, lengths)
         lengths, order = lengths.sort(descending=True, stable=True)

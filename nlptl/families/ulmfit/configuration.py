@@ -6,6 +6,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from nlptl.nn.heads import check_head
+
 
 @strict
 class UlmfitConfig(PreTrainedConfig):
@@ -79,12 +81,7 @@ class UlmfitConfig(PreTrainedConfig):
         )
         if not all(0 <= rate < 1 for rate in rates):
             raise ValueError("a dropout is a probability from 0 to below 1")
-        if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
-            raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
-        if self.head == "bilstm-attention" and len(self.head_hidden_sizes) != 1:
-            raise ValueError(
-                "head_hidden_sizes of bilstm-attention is one number, the units in each direction"
-            )
+        check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
         if self.max_pooled_tokens < self.chunk_length:
             raise ValueError("max_pooled_tokens must be at least chunk_length, or nothing would be pooled")
 

@@ -92,6 +92,7 @@ class UlmfitPreTrainedModel(LayeredModel):
 class UlmfitModel(UlmfitPreTrainedModel):
     """The encoder: embedding and a stack of LSTMs with weight drop and locked dropout."""
 
+    _input_embed_layer = "embedding"
     # Loaded from a language model or a classifier it takes its part and has no use for the rest.
     _keys_to_ignore_on_load_unexpected = [r"^lm_head\.", r"^head\.", r"^backward_"]
 
@@ -104,15 +105,6 @@ class UlmfitModel(UlmfitPreTrainedModel):
             for width_in, width_out in zip(inputs, config.layer_widths(), strict=True)
         )
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The table of token vectors."""
-        return self.embedding
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the table of token vectors."""
-        assert isinstance(value, nn.Embedding)
-        self.embedding = value
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Parameters bottom to top: embedding, then each LSTM."""
@@ -216,15 +208,6 @@ class UlmfitForCausalLM(UlmfitPreTrainedModel):
         self.encoder = UlmfitModel(config)
         self.lm_head = nn.Linear(config.embedding_size, config.vocab_size)
         self.post_init()
-
-    def get_output_embeddings(self) -> nn.Linear:
-        """The softmax layer."""
-        head: nn.Linear = self.lm_head
-        return head
-
-    def set_output_embeddings(self, value: nn.Linear) -> None:
-        """Replace the softmax layer."""
-        self.lm_head = value
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """LSTM layers bottom to top, then embedding and softmax together, as the authors' LM tuning orders them."""

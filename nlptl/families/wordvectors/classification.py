@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from nlptl.families.classification import HeadedClassifier
 from nlptl.families.wordvectors.configuration import PAD, SEP, WordVectorsConfig
 from nlptl.families.wordvectors.modeling import WordVectorsModel, WordVectorsPreTrainedModel
 from nlptl.nn.heads import build_head
 from nlptl.nn.pooling import RunningPool
-from nlptl.nn.sequences import valid_lengths
+from nlptl.nn.sequences import row_lengths
 
 
 class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, HeadedClassifier):
@@ -31,27 +31,17 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, HeadedCla
         )
         self.post_init()
 
-    def layer_groups(self) -> list[list[nn.Parameter]]:
-        """The table, then the head."""
-        return [*self.encoder.layer_groups(), list(self.head.parameters())]
-
     def tokens_read(self, lengths: Tensor) -> Tensor:
         """A head reads the last `max_trained_tokens` of a text."""
         return lengths.clamp(max=self.config.max_trained_tokens)
 
     def represent(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
         """One entry: documents (batch, width), or the tokens that the head reads (batch, time, 1, width)."""
-        full = input_ids.new_full((input_ids.shape[0],), input_ids.shape[1])
-        lengths = full if attention_mask is None else valid_lengths(attention_mask)
+        lengths = row_lengths(input_ids, attention_mask)
         if self.reads_tokens:
             ids, valid = self._last_tokens(input_ids, lengths)
             return [(self._vectors(ids) * valid[:, :, None])[:, :, None]]
         return [self._pooled(input_ids, lengths)]
-
-    def encoder_states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, ...]:
-        """The table's vectors."""
-        states: tuple[Tensor, ...] = self.encoder(input_ids, output_hidden_states=True).hidden_states
-        return states
 
     def _vectors(self, ids: Tensor) -> Tensor:
         return F.dropout(self.encoder.embedding(ids), self.config.vector_dropout, self.training)

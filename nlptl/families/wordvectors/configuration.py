@@ -6,6 +6,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from nlptl.nn.heads import check_head
+
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<sep>")  # the first rows of every table
 PAD, UNK, SEP = range(3)
 
@@ -49,10 +51,7 @@ class WordVectorsConfig(PreTrainedConfig):
             raise ValueError(f"vocab_size must be more than the {len(SPECIAL_TOKENS)} special tokens")
         if not all(0 <= rate < 1 for rate in (self.vector_dropout, *self.head_dropouts)):
             raise ValueError("a dropout is a probability from 0 to below 1")
-        if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
-            raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
-        if self.head == "bilstm-attention" and len(self.head_hidden_sizes) != 1:
-            raise ValueError("head_hidden_sizes of a bilstm-attention head is one number")
+        check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
 
     @property
     def num_hidden_layers(self) -> int:
