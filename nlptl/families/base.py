@@ -168,7 +168,8 @@ class Family(ABC):
 
     def load_language_model(self, folder: Path, architecture: Mapping[str, Any]) -> LayeredModel:
         """A language model to go on with, some of its config (dropouts) changed."""
-        changes = checked_architecture(self.config_class, architecture)
+        own = self.config_class.from_pretrained(folder)
+        changes = checked_architecture(self.config_class, architecture, own)
         return self.language_model_class.from_pretrained(folder, **changes)
 
     def adopts(self, config: Mapping[str, Any]) -> bool:
@@ -278,9 +279,14 @@ class Family(ABC):
 
 
 def checked_architecture(
-    config_class: type[PreTrainedConfig], architecture: Mapping[str, Any]
+    config_class: type[PreTrainedConfig],
+    architecture: Mapping[str, Any],
+    model: PreTrainedConfig | None = None,
 ) -> dict[str, Any]:
     """Keys of a model's config that a run's config sets.
+
+    Args:
+        model: the config of the model that goes on, where there is one, with which the values have to agree.
 
     Raises:
         ConfigError: a key that the config class does not declare, or a value of the wrong type.
@@ -300,7 +306,7 @@ def checked_architecture(
         named = "; ".join(f"unknown key '{key}'{nearest(key, sorted(known))}" for key in unknown)
         raise ConfigError(named, "architecture", f"it takes {', '.join(sorted(known))}")
     try:
-        config_class(**architecture)
+        config_class(**{**({} if model is None else model.to_dict()), **architecture})
     except (StrictDataclassError, TypeError, ValueError) as error:
         first = str(error).strip().splitlines()[-1].strip().removeprefix("TypeError: ")
         raise ConfigError(first[:200], "architecture", "mend the value") from None

@@ -102,7 +102,7 @@ def check_changes(path: Path, model_class: type[PreTrainedModel], changes: Mappi
     """
     config_class = model_class.config_class
     assert config_class is not None
-    checked_architecture(config_class, changes)
+    checked_architecture(config_class, changes, config_class.from_pretrained(path))
     _, before, _ = _wanted_shapes(path, model_class, {})
     for key, value in changes.items():
         if _wanted_shapes(path, model_class, {key: value})[1] != before:

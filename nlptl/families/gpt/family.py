@@ -187,8 +187,8 @@ class GptFamily(Family):
         self, tokenizer: PreTrainedTokenizerBase, architecture: Mapping[str, Any]
     ) -> PreTrainedTokenizerBase:
         """With the delimiter of a pair; with the start and extract tokens where the extract token is what is read."""
-        config = GptConfig(**architecture)
-        extract = config.pooling == "extract" and config.head != "bilstm-attention"
+        pooling, head = (architecture.get(key, getattr(GptConfig, key)) for key in ("pooling", "head"))
+        extract = pooling == "extract" and head != "bilstm-attention"
         return classifier_tokenizer(tokenizer, extract=extract)
 
     def tokenizer_note(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> str | None:
@@ -200,7 +200,7 @@ class GptFamily(Family):
     ) -> LayeredClassifier:
         """The language model's encoder; the tokens that it has not been trained with get fresh embeddings."""
         (folder,) = language_models
-        changes = checked_architecture(GptConfig, architecture)
+        changes = checked_architecture(GptConfig, architecture, GptConfig.from_pretrained(folder))
         before: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
         tokenizer = self.classifier_tokenizer(before, changes)
         config = GptConfig.from_pretrained(folder, **changes, **labels)

@@ -200,7 +200,9 @@ class TransformerFamily(Family):
     ) -> LayeredClassifier:
         """The encoder of what was pretrained, and a new head."""
         (folder,) = language_models
-        changes = checked_architecture(TransformerConfig, architecture)
+        changes = checked_architecture(
+            TransformerConfig, architecture, TransformerConfig.from_pretrained(folder)
+        )
         # A classifier writes nothing: `pipeline` must not take it for a generator.
         config = TransformerConfig.from_pretrained(folder, is_encoder_decoder=False, **changes, **labels)
         model = TransformerForSequenceClassification(config)
