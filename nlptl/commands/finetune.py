@@ -28,7 +28,7 @@ from nlptl.commands.prediction import Classifier, load_classifier, measured
 from nlptl.commands.tuning_text import tuning_text
 from nlptl.config import FinetuneConfig, with_recipe
 from nlptl.data.datasets import Columns, Task, encode_labels, load_task
-from nlptl.data.encoding import encode_rows
+from nlptl.data.encoding import check_max_length, encode_rows
 from nlptl.errors import ConfigError, ModelError, UsageError
 from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder
@@ -54,6 +54,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     tokenizer = family.classifier_tokenizer(
         sources[0].load_tokenizer(), classifier_architecture(config, family)
     )
+    check_max_length(tokenizer, config.max_length, pairs="text_pair" in task.train.column_names)
     if config.max_length is not None:
         tokenizer.model_max_length = config.max_length  # saved with the model, and what it reads from then on
     if invocation.dry_run:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlptl.errors import ConfigError
+
 ROWS_AT_A_TIME = 1000
 
 
@@ -60,6 +62,22 @@ class EncodedRows:
         )
 
 
+def check_max_length(tokenizer: Any, max_length: int | None, *, pairs: bool) -> None:
+    """A limit must leave room for the marks around a text, or the tokenizer would pass over it without a word.
+
+    Args:
+        tokenizer: of `transformers`.
+        pairs: whether a row has two texts.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    marks = tokenizer.num_special_tokens_to_add(pair=pairs)
+    if max_length is not None and max_length < marks:
+        cause = f"a limit of {max_length} leaves no room for the {marks} marks around a text"
+        raise ConfigError(cause, "--max-length", "raise it")
+
+
 def encode_rows(
     rows: Sequence[Mapping[str, Any]] | Iterable[Mapping[str, Any]],
     tokenizer: Callable[..., Mapping[str, Any]],
@@ -71,6 +89,9 @@ def encode_rows(
     Args:
         tokenizer: of `transformers`; `options` are passed on to it.
         max_length: tokens of a row that are kept, markers included; None for all.
+
+    Raises:
+        ConfigError: as `check_max_length`, where a row is longer than that.
     """
     encodings: list[Mapping[str, NDArray[Any]]] = []
     tokens = cut_rows = cut_tokens = 0
@@ -81,6 +102,7 @@ def encode_rows(
         lengths = [len(ids) for ids in whole["input_ids"]]
         tokens += sum(lengths)
         if max_length is not None and max(lengths) > max_length:
+            check_max_length(tokenizer, max_length, pairs=pairs is not None)
             cut = [length - max_length for length in lengths if length > max_length]
             cut_rows, cut_tokens = cut_rows + len(cut), cut_tokens + sum(cut)
             whole = tokenizer(texts, pairs, verbose=False, truncation=True, max_length=max_length, **options)

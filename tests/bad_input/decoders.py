@@ -56,6 +56,9 @@ OPTIONS = [
     Row("another GPT's layers", FG + "--set architecture.n_layer=9", "n_layer = 9 does not fit the weights.*, architecture; leave it out"),
     Row("another Transformer's places", FT + "--set architecture.width=32", "width = 32 does not fit the weights.*, architecture; leave it out"),
     Row("a loss that a Transformer has not", FT + "--lm-weight 0.5", "transformer is fine-tuned without an auxiliary .*, --lm-weight; leave it out"),
+    Row("no room for a text", FG + "--max-length 1", "a limit of 1 leaves no room for the 2 marks around a text, --max-length; raise it"),
+    Row("no room for either text", "finetune --model {transformer} --data p.csv --text-column a --text-pair-column b -o out --max-length 2", "a limit of 2 leaves no room for the 3 marks around a text, --max-length; raise it",
+        file("p.csv", "a,b,label\n" + "".join(f"one {n},two,{'good' if n % 2 else 'bad'}\n" for n in range(12)))),
     Row("a symmetric pair for ULMFiT", "finetune --model {lm} --data {data} -o out --pair-symmetric", "ulmfit reads a pair of texts in one order, --pair-symmetric; leave it out.*"),
     Row("a GPT and a backward model", FG + "--backward-model {gpt}", "a model of the family gpt has no backward companion, --backward-model .*; leave it out"),
 ]  # fmt: skip

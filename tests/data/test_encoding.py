@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 import nlptl
 from nlptl.data import encoding
 from nlptl.data.encoding import encode_rows
+from nlptl.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,12 @@ def test_rows_are_taken_a_batch_at_a_time_and_kept_in_order(
 def test_no_row_is_no_encoding(tokenizer: Any) -> None:
     encoded = encode_rows([], tokenizer, 4)
     assert (encoded.encodings, encoded.tokens, encoded.note("texts")) == ([], 0, None)
+
+
+def test_a_limit_below_the_marks_is_refused_rather_than_passed_over(tokenizer: Any) -> None:
+    """Which the tokenizer would do without a word: a pair has two marks here, a text one."""
+    pair = [{"text": "the film is dull", "text_pair": "is it"}]
+    with pytest.raises(ConfigError, match="a limit of 1 leaves no room for the 2 marks around a text"):
+        encode_rows(pair, tokenizer, 1)
+    assert len(encode_rows(pair, tokenizer, 2).encodings[0]["input_ids"]) == 2
+    assert len(encode_rows([{"text": "the film"}], tokenizer, 1).encodings[0]["input_ids"]) == 1
