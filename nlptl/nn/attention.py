@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nlptl.nn.autocast import product_dtype
+
+# torch's fused CPU kernel converts and repacks in bf16, which up to this many keys takes longer than it saves.
+SHORT_ON_CPU = 256
 
 
 def attend(
@@ -30,17 +36,22 @@ def attend(
         (batch, time, width).
     """
 
+    device, dtype = queries.device.type, product_dtype(queries)
+    if device == "cpu" and dtype.itemsize == 2 and keys.shape[1] <= SHORT_ON_CPU:
+        dtype = torch.float32
+
     def split(x: Tensor) -> Tensor:
-        apart: Tensor = x.unflatten(2, (heads, -1)).transpose(1, 2)
+        apart: Tensor = x.to(dtype).unflatten(2, (heads, -1)).transpose(1, 2)
         return apart
 
-    context: Tensor = F.scaled_dot_product_attention(
-        split(queries),
-        split(keys),
-        split(values),
-        attn_mask=None if key_mask is None else key_mask[:, None, None, :],
-        dropout_p=dropout,
-        is_causal=causal,
-    )
+    with torch.autocast(device, enabled=False):
+        context: Tensor = F.scaled_dot_product_attention(
+            split(queries),
+            split(keys),
+            split(values),
+            attn_mask=None if key_mask is None else key_mask[:, None, None, :],
+            dropout_p=dropout,
+            is_causal=causal,
+        )
     joined: Tensor = context.transpose(1, 2).flatten(2)
-    return joined
+    return joined.to(queries.dtype)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nlptl.nn.dropout import Dropout
 from nlptl.nn.token_head import TokenHead
 
 HeadKind = Literal["blocks", "linear", "bilstm-attention"]
@@ -19,7 +20,7 @@ class HeadBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, dropout: float, final: bool, bias: bool) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(inputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linear = nn.Linear(inputs, outputs, bias=bias)
         self.final = final
 

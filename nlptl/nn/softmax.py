@@ -8,9 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 IGNORED = -100
-CHUNK_ELEMENTS = 2**24  # logits held at a time: 64 MiB in fp32
+CHUNK_ELEMENTS = 2**25  # logits held at a time: 128 MiB in fp32
+SMALLEST = 1e-30  # of a likelihood whose logarithm is exact in fp32
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -31,10 +33,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         matrix = weight.to(dtype)
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
-        grad_bias = None
-        if bias is not None and wants_bias:
-            grad_bias = torch.zeros_like(bias, dtype=torch.float32)
+        grad_weight, grad_bias = None, None
         rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
         for start in range(0, hidden.shape[0], rows):
             part = hidden[start : start + rows].to(dtype)
@@ -45,32 +44,53 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = (part @ matrix.T).float()
             if bias is not None:
                 logits.add_(bias)
-            log_normaliser = torch.logsumexp(logits, dim=1)
-            losses = log_normaliser - (1 - smoothing) * logits.gather(1, index).squeeze(1)
+            wanted = logits.gather(1, index).squeeze(1)
+            probabilities = torch.softmax(logits, dim=1) if any(ctx.needs_input_grad) else None
+            log_normaliser = _log_normaliser(logits, wanted, index, probabilities)
+            losses = log_normaliser - (1 - smoothing) * wanted
             if smoothing:
                 losses = losses - smoothing * logits.mean(dim=1)
             total += (losses * share).sum()
-            if not any(ctx.needs_input_grad):
+            if probabilities is None:
                 continue
-            gradient = logits.sub_(log_normaliser[:, None]).exp_()
-            gradient.scatter_add_(1, index, gradient.new_full((len(part), 1), smoothing - 1.0))
+            gradient = probabilities.scatter_add_(1, index, wanted.new_full((len(part), 1), smoothing - 1.0))
             if smoothing:
                 gradient.sub_(smoothing / weight.shape[0])
-            gradient.mul_(share[:, None])
-            if grad_bias is not None:
-                grad_bias += gradient.sum(dim=0)
+            if bias is not None and wants_bias:
+                summed = share @ gradient
+                grad_bias = summed if grad_bias is None else grad_bias.add_(summed)
             gradient = gradient.to(dtype)
             if grad_hidden is not None:
-                grad_hidden[start : start + rows] = (gradient @ matrix).to(hidden.dtype)
-            if grad_weight is not None:
-                grad_weight += (gradient.T @ part).float()
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+                grad_hidden[start : start + rows] = (gradient @ matrix) * share[:, None]
+            if wants_weight:
+                product = gradient.T @ (part * share[:, None].to(dtype))
+                grad_weight = product.float() if grad_weight is None else grad_weight.add_(product)
+        ctx.gradients = (grad_hidden, grad_weight, grad_bias)
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = [None if kept is None else kept * grad_total.to(kept.dtype) for kept in ctx.saved_tensors]
-        return (*gradients, None, None, None, None)
+        if ctx.gradients is None:
+            raise RuntimeError("the gradients of this loss are kept for one backward pass only")
+        gradients, ctx.gradients = (
+            ctx.gradients,
+            None,
+        )  # as large as the vocabulary: scaled in place, not copied
+        scaled = [None if kept is None else kept.mul_(grad_total.to(kept.dtype)) for kept in gradients]
+        return (*scaled, None, None, None, None)
+
+
+def _log_normaliser(logits: Tensor, wanted: Tensor, index: Tensor, probabilities: Tensor | None) -> Tensor:
+    """The logarithm of each row's sum of exponentials, (rows,), without a pass of its own where softmax has run."""
+    if probabilities is None:
+        return torch.logsumexp(logits, dim=1)
+    likelihood = probabilities.gather(1, index).squeeze(1)
+    normaliser = wanted - likelihood.log()
+    lost = likelihood < SMALLEST
+    if bool(lost.any()):
+        normaliser[lost] = torch.logsumexp(logits[lost], dim=1)
+    return normaliser
 
 
 def linear_cross_entropy(

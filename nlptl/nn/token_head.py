@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nlptl.nn.dropout import Dropout
 from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.sequences import reverse_valid
 
@@ -63,11 +64,11 @@ class TokenHead(nn.Module):
             raise ValueError(f"a token head has two dropouts, not {len(dropouts)}")
         self.layers, self.width = layers, width
         self.mix = ScalarMix(layers, "none")
-        self.token_dropout = nn.Dropout(dropouts[0])
+        self.token_dropout = Dropout(dropouts[0])
         self.forward_lstm = nn.LSTM(width, hidden_size, batch_first=True)
         self.backward_lstm = nn.LSTM(width, hidden_size, batch_first=True)
         self.pooling = AttentionPooling(2 * hidden_size)
-        self.text_dropout = nn.Dropout(dropouts[1])
+        self.text_dropout = Dropout(dropouts[1])
         self.linear = nn.Linear(2 * hidden_size, classes)
 
     def forward(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from nlptl.training.allocation import keep_freed_memory
 from nlptl.training.batching import Encoding, padded
 from nlptl.training.precision import Precision, autocast
 
@@ -50,6 +51,7 @@ def in_order(
     Returns:
         One array for each tensor that `function` gives, (texts, ...).
     """
+    keep_freed_memory()
     model.eval()
     results: list[NDArray[np.float32]] = []
     done = 0

@@ -27,6 +27,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 
 from nlptl.errors import Interrupted, RunFailed
+from nlptl.training.allocation import keep_freed_memory
 from nlptl.training.checkpoints import (
     PREFIX,
     drop_log_after,
@@ -136,6 +137,7 @@ class RunTrainer(Trainer):
         callbacks: Sequence[TrainerCallback] = (),
         on_epoch: Callable[[int], None] | None = None,
     ) -> None:
+        keep_freed_memory()
         self.plan, self.batches, self.reporter = plan, batches, reporter
         self.evaluate_model, self.save_folder, self.on_epoch = evaluate, save, on_epoch
         self.layered = model

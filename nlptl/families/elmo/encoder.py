@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 from nlptl.families.elmo.characters import CHARACTERS
 from nlptl.families.elmo.configuration import ElmoConfig
 from nlptl.nn.char_cnn import CharacterEmbedding, CharacterFilters, CharCnn, NormalLinear
-from nlptl.nn.dropout import scaled_mask
+from nlptl.nn.dropout import dropout
 from nlptl.nn.projected_lstm import LstmState, ProjectedLstm
 from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.sequences import reverse_valid, valid_lengths
@@ -108,8 +108,7 @@ class ElmoModel(ElmoPreTrainedModel):
 
     def dropped(self, x: Tensor) -> Tensor:
         """Element-wise dropout of the configured rate, in training."""
-        rate = self.config.dropout
-        return x * scaled_mask(x, tuple(x.shape), rate) if self.training and rate > 0 else x
+        return dropout(x, self.config.dropout, self.training)
 
     def read(
         self, tokens: Tensor, state: State | None = None, lengths: Tensor | None = None

@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.nn.attention import attend
+from nlptl.nn.dropout import dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     # by name "gelu", OpenAI's code computed this approximation; torch has one kernel for it
@@ -66,6 +67,6 @@ class GptBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, time, width) -> the same."""
-        x = self.ln_1(x + F.dropout(self.attn(x), self.dropout, self.training))
-        x = self.ln_2(x + F.dropout(self.mlp(x), self.dropout, self.training))
+        x = self.ln_1(x + dropout(self.attn(x), self.dropout, self.training))
+        x = self.ln_2(x + dropout(self.mlp(x), self.dropout, self.training))
         return x

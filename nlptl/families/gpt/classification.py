@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nlptl.families.gpt.configuration import GptConfig
@@ -14,6 +13,7 @@ from nlptl.families.gpt.modeling import GptModel, GptPreTrainedModel
 from nlptl.families.gpt.windows import MarkedWindows
 from nlptl.families.windowed_classification import WindowedClassifier
 from nlptl.nn.context_windows import in_parts
+from nlptl.nn.dropout import dropout
 from nlptl.nn.heads import build_head
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.sequences import row_lengths
@@ -92,7 +92,7 @@ class GptForSequenceClassification(GptPreTrainedModel, WindowedClassifier):
         pooling = "mean" if self.config.pooling == "extract" else self.config.pooling
         vectors = RunningPool.in_turn([part.pooled for part in parts]).result(pooling)
         vectors = self.orders_added(vectors, input_ids)
-        vectors = F.dropout(vectors, self.config.classifier_dropout, self.training)
+        vectors = dropout(vectors, self.config.classifier_dropout, self.training)
         losses = [part.loss for part in parts if part.loss is not None]
         return vectors, torch.stack(losses).sum() if losses else vectors.new_zeros(())
 

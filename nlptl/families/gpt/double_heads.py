@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.families.gpt.modeling import GptModel, GptPreTrainedModel, next_tokens
+from nlptl.nn.dropout import dropout
 from nlptl.nn.softmax import linear_cross_entropy
 
 
@@ -75,7 +76,7 @@ class GptDoubleHeadsModel(GptPreTrainedModel):
             held = hidden.new_full((len(hidden),), shape[2]).long() if mask is None else mask.sum(dim=1)
             mc_token_ids = (held - 1).clamp(min=0).view(shape[:2])
         place = mc_token_ids.flatten()[:, None, None].expand(-1, 1, hidden.shape[2])
-        vectors = F.dropout(hidden.gather(1, place)[:, 0], self.config.summary_first_dropout, self.training)
+        vectors = dropout(hidden.gather(1, place)[:, 0], self.config.summary_first_dropout, self.training)
         mc_logits = self.multiple_choice_head["summary"](vectors).view(shape[:2])
         loss = None
         if labels is not None:

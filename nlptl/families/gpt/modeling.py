@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
@@ -17,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from nlptl.families.gpt.blocks import GptBlock
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.nn.context_windows import ContextWindows
+from nlptl.nn.dropout import dropout
 from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.sequences import row_lengths
 from nlptl.nn.softmax import IGNORED, Candidates, linear_cross_entropy, sampled_cross_entropy
@@ -99,7 +99,7 @@ class GptModel(GptPreTrainedModel):
         """
         config, time = self.config, input_ids.shape[1]
         x = self.embed(input_ids) + self.positions_embed.weight[:time]
-        x = F.dropout(x, config.embd_pdrop, self.training)
+        x = dropout(x, config.embd_pdrop, self.training)
         states = [x]
         recompute = self.training and torch.is_grad_enabled() and input_ids.numel() > config.max_kept_tokens
         for block in self.h[:layers]:

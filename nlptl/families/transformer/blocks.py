@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nlptl.families.transformer.configuration import TransformerConfig
 from nlptl.nn.attention import attend
+from nlptl.nn.dropout import dropout
 from nlptl.nn.positions import sinusoidal_positions
 
 
@@ -28,7 +29,7 @@ class Places(nn.Module):
         learned = hasattr(self, "embedding")
         places = self.embedding.weight[:time] if learned else sinusoidal_positions(time, self.width)
         x = vectors * math.sqrt(self.width) + places.to(vectors)
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
 
 class MultiHeadAttention(nn.Module):
@@ -91,7 +92,7 @@ class Residual(nn.Module):
     def forward(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
         """(batch, time, width) -> the same."""
         y = layer(self.norm(x) if self.pre else x)
-        x = x + F.dropout(y, self.dropout, self.training)
+        x = x + dropout(y, self.dropout, self.training)
         return x if self.pre else self.norm(x)
 
 

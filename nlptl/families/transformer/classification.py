@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from nlptl.families.transformer.configuration import TransformerConfig
 from nlptl.families.transformer.modeling import TransformerModel, TransformerPreTrainedModel
 from nlptl.families.windowed_classification import WindowedClassifier
 from nlptl.nn.context_windows import in_parts
+from nlptl.nn.dropout import dropout
 from nlptl.nn.heads import build_head
 from nlptl.nn.pooling import RunningPool
 
@@ -57,4 +57,4 @@ class TransformerForSequenceClassification(TransformerPreTrainedModel, WindowedC
             return RunningPool.of(states[-1], part.owned).by_group(part.of_text, part.texts)
 
         vectors = RunningPool.in_turn(in_parts(self.trained(windows), read)).result(config.pooling)
-        return F.dropout(self.orders_added(vectors, input_ids), config.classifier_dropout, self.training)
+        return dropout(self.orders_added(vectors, input_ids), config.classifier_dropout, self.training)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nlptl.families.classification import HeadedClassifier
 from nlptl.families.wordvectors.configuration import PAD, SEP, WordVectorsConfig
 from nlptl.families.wordvectors.modeling import WordVectorsModel, WordVectorsPreTrainedModel
+from nlptl.nn.dropout import dropout
 from nlptl.nn.heads import build_head
 from nlptl.nn.pooling import RunningPool
 from nlptl.nn.sequences import row_lengths
@@ -44,7 +44,7 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, HeadedCla
         return [self._pooled(input_ids, lengths)]
 
     def _vectors(self, ids: Tensor) -> Tensor:
-        return F.dropout(self.encoder.embedding(ids), self.config.vector_dropout, self.training)
+        return dropout(self.encoder.embedding(ids), self.config.vector_dropout, self.training)
 
     def _last_tokens(self, input_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The last `max_trained_tokens` ids of each row, from the left on, and which of the places hold one."""
