@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.pytorch_utils import Conv1D
 
 from nlptl.commands.classifier_stage import classifier_architecture
+from nlptl.commands.plans import given
 from nlptl.commands.tuning_text import tuning_text
 from nlptl.config import FinetuneConfig, LmTuningConfig, PretrainConfig
 from nlptl.data.corpora import TokenCorpus, split_held_out
@@ -22,10 +21,11 @@ from nlptl.data.encoding import encode_rows
 from nlptl.data.label_ids import as_list
 from nlptl.data.lm_text import LmText
 from nlptl.families.base import Family
-from nlptl.nn.projected_lstm import ProjectedLstm
-from nlptl.nn.softmax import CHUNK_ELEMENTS
+from nlptl.nn.softmax import softmax_memory_mb
 from nlptl.pretrained.models import ModelFolder
-from nlptl.training.batching import LengthBuckets
+from nlptl.training.batching import Encoding, LengthBuckets, padded
+from nlptl.training.memory import training_memory_mb
+from nlptl.training.precision import training_precision
 from nlptl.training.trainers import peak_memory_mb
 
 SAMPLE_TEXTS = 2000
@@ -82,10 +82,7 @@ def pretraining_forecast(
         "parameters": model.num_parameters(),
         "vocabulary": model.config.vocab_size,
         "steps": min(stage["steps"], config.max_steps or stage["steps"]),
-        "memory_mb": round(
-            training_memory_mb(model, config.batch_size * config.bptt)
-            + _softmax_mb(config.batch_size * config.bptt, config.sampled_softmax or model.config.vocab_size)
-        ),
+        "memory_mb": round(_language_model_memory(config, family, tokenizer, model)),
     }
 
 
@@ -105,10 +102,9 @@ def finetuning_forecast(
     frozen = config.strategy == "freeze"
     assert config.batch_size is not None and (frozen or config.epochs is not None)
     epochs = 0 if frozen else config.epochs or 0
-    trained = np.minimum(lengths, getattr(model.config, "max_trained_tokens", lengths))
-    longest = int(np.sort(trained)[-config.batch_size :].sum())
-    kept = min(longest, getattr(model.config, "max_kept_tokens", longest))
-    memory = peak_memory_mb(model.device) if frozen else training_memory_mb(model, kept)
+    memory = peak_memory_mb(model.device)
+    if not frozen:
+        memory = _classifier_memory(config, model, encoded.encodings[int(lengths.argmax())])
     plan: dict[str, Any] = {
         "command": "finetune",
         "family": family.name,
@@ -170,29 +166,37 @@ def length_distribution(lengths: np.ndarray) -> dict[str, float]:
     }
 
 
-def training_memory_mb(model: PreTrainedModel, tokens: int) -> float:
-    """A forecast: what this process holds already, weights with gradients and two moments, kept activations.
+def _language_model_memory(
+    config: PretrainConfig, family: Family, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+) -> float:
+    """MiB at the peak of pretraining; what draws candidates or makes logits in parts is reckoned apart."""
+    rows, length = given(config.batch_size, "batch_size"), given(config.bptt, "bptt")
+    collate = family.window_collate(model.config, tokenizer, training=True)
+    random = np.random.default_rng(0)
 
-    An LSTM keeps about seven vectors of its width a token for the backward pass (four gates, cell, its tanh and
-    output); dropout and the penalties keep about three more. One with a projection keeps seven of its cell's width and
-    three of its output's, for each direction. Of a model without recurrence each layer keeps what it reads and writes.
-    """
-    weights = 16 * model.num_parameters()
-    kept = 0
-    for module in model.modules():
-        if isinstance(module, nn.LSTM):
-            kept += 10 * module.hidden_size
-        elif isinstance(module, ProjectedLstm):
-            kept += module.directions * (7 * module.cell_size + 3 * module.projection_size)
-    if not kept:
-        kept = sum(
-            sum(module.weight.shape)
-            for module in model.modules()
-            if isinstance(module, (nn.Linear, Conv1D)) and model.config.vocab_size not in module.weight.shape
-        )
-    return peak_memory_mb(model.device) + (weights + 4 * tokens * kept) / 2**20
+    def batch(count: int) -> dict[str, Any]:
+        ids = random.integers(model.config.vocab_size, size=count * (length + 1) + 1)
+        corpus = TokenCorpus(ids, texts=0, characters=0)
+        windows = family.windows(corpus, count, length, tokenizer, model.config)
+        return collate([windows[row] for row in range(count)])
+
+    precision = training_precision(config.precision, model.device)
+    words = config.sampled_softmax or model.config.vocab_size
+    return training_memory_mb(model, batch, rows, precision) + softmax_memory_mb(rows * length, words)
 
 
-def _softmax_mb(tokens: int, words: int) -> float:
-    """The logits that exist at a time, and their gradient."""
-    return 2 * 4 * min(tokens * words, CHUNK_ELEMENTS) / 2**20
+def _classifier_memory(config: FinetuneConfig, model: PreTrainedModel, longest: Encoding) -> float:
+    """MiB at the peak of fine-tuning, met in a batch with the longest text."""
+    rows, length = given(config.batch_size, "batch_size"), len(longest["input_ids"])
+    several = model.config.problem_type == "multi_label_classification"
+    label = np.zeros(int(model.config.num_labels or 0), dtype=np.float32) if several else np.int64(0)
+    if rows * length > getattr(model.config, "max_kept_tokens", math.inf):
+        model.config.max_kept_tokens = 1  # so will the batches to come be, of which this one is a part
+
+    def batch(count: int) -> dict[str, Any]:
+        return padded([{**longest, "labels": label}] * count, model.config.pad_token_id or 0)
+
+    memory = training_memory_mb(model, batch, rows, training_precision(config.precision, model.device))
+    if getattr(model.config, "lm_weight", 0.0):
+        memory += softmax_memory_mb(rows * length, model.config.vocab_size)
+    return memory

@@ -93,6 +93,11 @@ def _log_normaliser(logits: Tensor, wanted: Tensor, index: Tensor, probabilities
     return normaliser
 
 
+def softmax_memory_mb(tokens: int, words: int) -> float:
+    """MiB that `linear_cross_entropy` needs on the way: logits and probabilities in fp32, and a copy in 16 bits."""
+    return 10 * min(tokens * words, CHUNK_ELEMENTS) / 2**20
+
+
 def linear_cross_entropy(
     hidden: Tensor,
     weight: Tensor,
