@@ -175,7 +175,7 @@ def _language_model_memory(
     random = np.random.default_rng(0)
 
     def batch(count: int) -> dict[str, Any]:
-        ids = random.integers(model.config.vocab_size, size=count * (length + 1) + 1)
+        ids = random.integers(model.config.vocab_size, size=count * (length + 1) + 1, dtype=np.uint32)
         corpus = TokenCorpus(ids, texts=0, characters=0)
         windows = family.windows(corpus, count, length, tokenizer, model.config)
         return collate([windows[row] for row in range(count)])

@@ -99,7 +99,10 @@ class PretrainConfig(TrainingConfig):
 
     family: str | None = Field(None, description="Start a new language model of this family.")
     model: str | None = Field(None, description="Go on with this language model (target-domain tuning).")
-    text: Paths = Field((), description="Text files, data sets with a text column, folders or globs.")
+    text: Paths = Field(
+        (),
+        description="Text files, data sets with a text column, folders, globs or addresses (s3://, https://).",
+    )
     validation_text: Paths = Field((), description="Held-out text; by default a twentieth of the texts.")
     text_column: str | None = None
     size: str | None = Field(None, description="Named size of the family.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nlptl.data.columns import UNNAMED, Columns
 from nlptl.data.datasets import TABULAR_SUFFIXES, iterate_texts
+from nlptl.data.remote import fetched, is_address
 from nlptl.data.sources import samples_folder
 from nlptl.data.streams import format_and_codec, open_text
 from nlptl.errors import DataError
@@ -106,7 +107,7 @@ def find_lm_text(
     offline: bool = False,
     columns_if_present: bool = False,
 ) -> LmText:
-    """Paths, folders (all their text files), globs and data-set names -> the text they hold.
+    """Paths, folders (all their text files), globs, addresses and data-set names -> the text they hold.
 
     Args:
         columns_if_present: the columns are named for other data; as in `LmText`.
@@ -116,6 +117,9 @@ def find_lm_text(
     """
     found: list[str] = []
     for pattern in patterns:
+        if is_address(pattern):
+            found += map(str, fetched(pattern, offline))
+            continue
         path = Path(pattern).expanduser()
         if path.is_dir() and not _is_data_set(path):
             files = sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p))

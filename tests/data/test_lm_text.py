@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from nlptl.data.columns import Columns
@@ -125,3 +126,31 @@ def test_the_fingerprint_of_the_packaged_set_is_of_its_content(
     assert LmText(("sample",)).fingerprint() == packaged
     monkeypatch.setattr("nlptl.data.lm_text.samples_folder", lambda: folder)
     assert LmText(("sample",)).fingerprint() != packaged
+
+
+def test_shards_at_an_address_are_fetched_once_and_again_when_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLPTL_CACHE", str(tmp_path))
+    there = fsspec.filesystem("memory")
+    there.pipe({"/shards/b.txt": b"second\n", "/shards/a.jsonl": b'{"text": "first"}\n'})
+    text = find_lm_text(["memory://shards/*"])
+    assert list(text) == ["first", "second"]
+    assert all(Path(source).is_relative_to(tmp_path) for source in text.sources)
+    there.pipe("/shards/b.txt", b"another\n")
+    assert list(find_lm_text(["memory://shards/*"])) == ["first", "another"]
+
+
+@pytest.mark.parametrize(
+    ("address", "offline", "told"),
+    [
+        ("memory://nowhere/a.txt", False, "nothing is there"),
+        ("memory://nowhere/*.txt", False, "no file matches"),
+        ("nope://a.txt", False, "nope"),
+        ("s3://bucket/a.txt", True, "--offline"),
+    ],
+)
+def test_an_address_that_gives_nothing_is_named(address: str, offline: bool, told: str) -> None:
+    with pytest.raises(DataError, match=told) as error:
+        find_lm_text([address], offline=offline)
+    assert address in str(error.value)

@@ -1,0 +1,47 @@
+"""Files at an address (`s3://bucket/part-*.parquet`, `https://…`): each is fetched once, and read from the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import fsspec
+
+from nlptl.data.cache import cache_folder
+from nlptl.errors import DataError
+
+
+def is_address(source: str) -> bool:
+    """Whether a source names its protocol, as no path here does."""
+    return "://" in source
+
+
+def fetched(address: str, offline: bool) -> list[Path]:
+    """The files at an address that may hold signs of a glob, in the order of their names.
+
+    A file that has changed at its address since it was fetched is fetched again. What each protocol needs to log in
+    is read from where its `fsspec` package looks for it.
+
+    Raises:
+        DataError: nothing is there, it cannot be read, or `offline` forbids it.
+    """
+    protocol = address.split("://")[0]
+    if offline and protocol not in ("file", "local", "memory"):
+        raise DataError("--offline forbids to fetch it", address, "fetch it before, and give the path")
+    folder = cache_folder("remote") / hashlib.sha256(address.encode()).hexdigest()[:24]
+    options = {"cache_storage": str(folder), "same_names": True, "check_files": True}
+    try:
+        found = fsspec.get_fs_token_paths(address)[2]  # with the signs of a glob resolved
+        paths = fsspec.open_local(f"filecache::{address}", mode="rb", filecache=options) if found else []
+    except FileNotFoundError as error:
+        raise DataError("nothing is there", address, "check the address") from error
+    except ImportError as error:
+        raise DataError(str(error), address, "install that package, or fetch the file yourself") from error
+    except Exception as error:  # each protocol has exceptions of its own
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"it cannot be fetched ({cause[:200]})", address, "check address and access"
+        ) from error
+    if not found:
+        raise DataError("no file matches", address, "check the pattern")
+    return sorted(Path(path) for path in ([paths] if isinstance(paths, str) else paths))
