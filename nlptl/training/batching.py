@@ -92,7 +92,7 @@ def own_batches(batches: DataLoader[Any]) -> DataLoader[Any]:
     """
     collate = batches.collate_fn
 
-    def own_rows(rows: Sequence[Any]) -> dict[str, Any]:
+    def own_rows(rows: list[Any]) -> dict[str, Any]:
         own = rows[processes.own_part(len(rows))]
         return {**collate(own or rows[:1]), STANDS_IN: not own}
 
