@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -117,11 +119,13 @@ def done(
     def uses(folder: Path) -> list[Run]:
         data = {"data": str(labelled_file), "batch_size": 3}
         classifier = {**data, "model": str(one / "classifier-ulmfit")}
+        lines = {**classifier, "data": "-" if folder is two else str(text_file)}
         encoder = {**data, "model": str(language_models / "transformer")}
         tokens = {**data, "model": str(language_models / "elmo"), "level": "token", "layers": "all"}
         return [
             Run("evaluate", classifier),
             Run("predict", {**classifier, "probabilities": True, "output": str(folder / "labels.jsonl")}),
+            Run("predict", {**lines, "output": str(folder / "lines.jsonl")}),
             Run("extract-features", {**encoder, "output": str(folder / "texts.npy")}),
             Run("extract-features", {**tokens, "output": str(folder / "tokens.safetensors")}),
             Run(
@@ -154,25 +158,26 @@ def done(
         *gone_on("1-2"),
     ]
     write_runs(by_two, two / "runs.json")
-    outcome = started([str(SEVERAL), str(two / "runs.json")], cache=two / "cache")
-    assert outcome.returncode == 0, outcome.stderr
+    process = started([str(SEVERAL), str(two / "runs.json")], two / "cache")
+    _, said = process.communicate(text_file.read_text(encoding="utf-8"))
+    assert process.returncode == 0, said
     for wanted in gone_on("2-1"):
         run(wanted)
     return one, two
 
 
-def started(arguments: list[str], cache: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Two processes by torchrun."""
+def started(arguments: list[str], cache: Path) -> subprocess.Popen[str]:
+    """Two processes by torchrun, in a process group of their own, as a terminal has one."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NLPTL_CACHE": str(cache)}
-    return subprocess.run(
+    return subprocess.Popen(
         [*launch, *arguments],
         cwd=ROOT,
-        env=environment,
-        input=stdin,
-        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NLPTL_CACHE": str(cache)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
 
 
@@ -260,6 +265,15 @@ def test_vectors_of_tokens_are_the_same(done: tuple[Path, Path]) -> None:
         torch.testing.assert_close(two[name], vectors, rtol=0, atol=1e-6)
 
 
+def test_only_the_leader_reads_standard_input(done: tuple[Path, Path]) -> None:
+    """Batches are of the lines that are there when it is read, and round otherwise."""
+    one, two = ((folder / "lines.jsonl").read_text(encoding="utf-8").splitlines() for folder in done)
+    assert len(two) == len(one)
+    for line, other in zip(map(json.loads, one), map(json.loads, two), strict=True):
+        assert line["label"] == other["label"]
+        assert line["probability"] == pytest.approx(other["probability"], abs=1e-6)
+
+
 def test_reports_are_the_same(done: tuple[Path, Path]) -> None:
     one, two = (reports(folder / "runs.json") for folder in done)
     measured = next(report for report in one if "accuracy" in report)
@@ -279,3 +293,31 @@ def names(folder: Path) -> set[str]:
     """Of everything in a run's folder but the states of random numbers, of which each process has its own."""
     found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     return {name for name in found if "rng_state" not in name}
+
+
+def test_what_the_leader_finds_ends_all(text_file: Path, tmp_path: Path) -> None:
+    """Only the leader looks whether the output folder is free; nobody waits for ever, and one says why."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").touch()
+    command = ["-m", "nlptl", "pretrain", "--family", "ulmfit", "--text", str(text_file), "--device", "cpu"]
+    process = started([*command, "-o", str(tmp_path / "run")], tmp_path / "cache")
+    printed, said = process.communicate()
+    assert process.returncode == 1  # torchrun's own, whatever the processes end with
+    assert "exitcode  : 2" in said
+    assert said.count("error: the output folder is not empty") == 1
+    assert not printed
+
+
+def test_interrupted_by_the_keyboard(text_file: Path, tmp_path: Path) -> None:
+    """The terminal tells all processes, and torchrun tells them once more, while they save."""
+    command = ["-m", "nlptl", "pretrain", "--family", "ulmfit", "--size", "tiny", "--epochs", "1000"]
+    command += ["--vocab-size", "400", "--bptt", "24", "--text", str(text_file), "--device", "cpu"]
+    output = tmp_path / "run"
+    process = started([*command, "--set", "checkpoint_minutes=0", "-o", str(output)], tmp_path / "cache")
+    while last_checkpoint(output / "checkpoints") is None and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert said.count("error: stopped, and saved") == 1
+    assert "Traceback" not in said.partition("torch.distributed")[0]
+    assert f"--output {output} --resume" in said
