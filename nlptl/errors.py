@@ -57,3 +57,11 @@ class Interrupted(NlptlError):
     """Stopped by the user (SIGINT, SIGTERM) with the state saved."""
 
     exit_code = 130
+
+
+class FailedElsewhere(NlptlError):
+    """Another of several processes has failed, and has said why; this one ends with the same exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process of this command has failed", None, "see what it said")
+        self.exit_code = exit_code

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from nlptl import processes
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.plans import given, training_plan
 from nlptl.config import FinetuneConfig
@@ -53,6 +54,11 @@ class ClassifierStage:
         """Write the classifier with its tokenizer."""
         self.classifier.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
+
+    def write(self) -> None:
+        """Put the classifier into the run's folder."""
+        with written_whole(self.folder / "model") as path:
+            self.save(path)
 
     def class_weights(self, device: torch.device) -> Tensor | None:
         """Weights of the classes in the loss, where they are asked for."""
@@ -129,8 +135,7 @@ def train_on_frozen_features(stage: ClassifierStage) -> Work:
         reporter=reporter,
     )
     reporter.note(f"chosen on the validation texts: {_said(chosen)}")
-    with written_whole(stage.folder / "model") as path:
-        stage.save(path)
+    processes.first(stage.write)
     tokens = sum(stage.train.lengths)
     return Work(1.0, time.monotonic() - began, len(stage.train), tokens, peak_memory_mb(device))
 

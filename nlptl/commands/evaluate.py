@@ -13,6 +13,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 import nlptl.commands.run_folder as run_folder
+from nlptl import processes
 from nlptl.commands.checks import check_output_apart
 from nlptl.commands.forecast import length_distribution
 from nlptl.commands.invocation import Invocation
@@ -71,15 +72,16 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     report = dict(metrics)
     if other is not None:
         report["comparison"] = _comparison(config.seed, known, classifier, other, probabilities, invocation)
-    if folder is not None:
+    if folder is not None and processes.is_leader():
         _write(folder, config, report, known, classifier, probabilities, notes)
     if config.min_accuracy is not None and metrics["accuracy"] < config.min_accuracy:
-        raise ThresholdMissed(
+        missed = ThresholdMissed(
             f"accuracy {metrics['accuracy']:.4f} is below the {config.min_accuracy:g} asked for",
             str(config.data),
             "see the figures above",
             report,
         )
+        raise processes.reported_once(missed)
     return report
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nlptl import processes
 from nlptl.commands.features.files import (
     FeatureRow,
     check_feature_file,
@@ -53,7 +54,8 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
         census = _census(rows, invocation.reporter)
     plan = None if census is None else _forecast(features, output, census, reader)
     if plan is not None and config.output is not None:
-        check_room(output, plan["bytes"], plan["rows"], config.level)
+        size, count = plan["bytes"], plan["rows"]
+        processes.first(lambda: check_room(output, size, count, config.level))
     if plan is not None and invocation.dry_run:
         return plan
     for note in (*rows.notes, _expected(features, output, census, plan)):
@@ -87,7 +89,7 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
         "seconds": round(seconds, 2),
         "rows_per_second": round(count / max(seconds, 1e-9), 1),
         "tokens_per_second": round(reader.tokens / max(seconds, 1e-9), 1),
-        "bytes": output.stat().st_size,
+        "bytes": processes.first(lambda: output.stat().st_size),
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from nlptl import processes
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.plans import given, training_plan
 from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
@@ -140,8 +141,12 @@ def train_stage(
             resume=invocation.resume,
         )
     )
-    best = type(model).from_pretrained(folder / "model")
-    return result, family.language_model_figures(best, part(len(held_out.ids)), measure, plan.device)
+
+    def figures() -> dict[str, float]:
+        best = type(model).from_pretrained(folder / "model")
+        return family.language_model_figures(best, part(len(held_out.ids)), measure, plan.device)
+
+    return result, processes.first(figures)
 
 
 def _tokenise(
@@ -154,7 +159,7 @@ def _tokenise(
         reporter.advance(count, f"{count:,} texts, {characters / 1e6:.0f} million characters")
 
     try:
-        return tokenise_corpus(texts, encoder, folder, say)
+        return processes.in_turns(lambda: tokenise_corpus(texts, encoder, folder, say))
     finally:
         reporter.finish()
 

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from nlptl import processes
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import Classifier, load_classifier
 from nlptl.commands.run_folder import check_output_file
@@ -38,7 +39,7 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
         check_output_file(config.output, config.data, force=invocation.force or invocation.dry_run)
     columns = Columns(config.text_column, config.text_pair_column, config.label_column)
     rows: Iterator[Mapping[str, Any] | None] = (
-        stdin_rows_as_they_come()
+        processes.read_by_leader(stdin_rows_as_they_come())
         if config.data == "-"
         else iterate_rows(
             config.data, columns=columns, offline=config.offline, on_note=invocation.reporter.note
@@ -85,7 +86,11 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _written(output: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears when it is whole."""
+    """Standard output, or a file that appears when it is whole; of several processes the leader's alone."""
+    if not processes.is_leader():
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            yield nowhere
+        return
     if output is None:
         yield sys.stdout
         sys.stdout.flush()

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
+from nlptl import processes
 from nlptl.commands.checks import check_training
 from nlptl.commands.forecast import pretraining_forecast
 from nlptl.commands.invocation import Invocation
@@ -148,18 +149,22 @@ def _new_tokenizer(
     config: PretrainConfig, family: Family, text: LmText, output: Path, invocation: Invocation
 ) -> PreTrainedTokenizerBase:
     """One learned from the text; of a run that goes on, the one that it has kept."""
-    if invocation.resume and (output / "tokenizer").is_dir():
+    if invocation.resume and processes.first((output / "tokenizer").is_dir):
         return AutoTokenizer.from_pretrained(output / "tokenizer")
     kind, size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
     invocation.reporter.note(f"learning a {kind} tokenizer of {size:,} tokens")
-    return family.train_tokenizer(kind, text.sample(TOKENIZER_CHARACTERS), size)
+    return processes.first(lambda: family.train_tokenizer(kind, text.sample(TOKENIZER_CHARACTERS), size))
 
 
 def _kept(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer as it is read from the folder, to which it is written first if need be."""
-    if not folder.is_dir():
-        with written_whole(folder) as partial:
-            tokenizer.save_pretrained(partial)
+
+    def keep() -> None:
+        if not folder.is_dir():
+            with written_whole(folder) as partial:
+                tokenizer.save_pretrained(partial)
+
+    processes.first(keep)
     return AutoTokenizer.from_pretrained(folder)
 
 

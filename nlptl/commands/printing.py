@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
+from nlptl import processes
 from nlptl.config import RunConfig
 from nlptl.errors import Interrupted, NlptlError, RunFailed, UsageError
 
@@ -31,14 +32,19 @@ def print_report(
 
 
 def print_error(error: BaseException, *, debug: bool) -> int:
-    """Print one error to standard error and return the exit code that it stands for."""
+    """Print one error to standard error and return the exit code that it stands for.
+
+    Of several processes the leader speaks, and each other one of what has befallen it alone.
+    """
     if type(error).__name__ == "NoArgsIsHelpError":  # Typer's: its message is the help
         print(error, file=sys.stderr)
         return UsageError.exit_code
     if debug:
         traceback.print_exception(error)
     expected = error if isinstance(error, NlptlError) else _in_our_words(error)
-    print(f"error: {expected}", file=sys.stderr)
+    if processes.says(expected):
+        who = "" if processes.is_leader() else f"process {processes.number()}: "
+        print(f"{who}error: {expected}", file=sys.stderr)
     return expected.exit_code
 
 

@@ -1,4 +1,7 @@
-"""A run's folder: refused where it would overwrite, resumed where it was left, and written whole."""
+"""A run's folder: refused where it would overwrite, resumed where it was left, and written whole.
+
+Of several processes the leader looks and writes, and the others go by what it found.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from nlptl import processes
 from nlptl.config import RunConfig, Section, dump, load_config, validated
 from nlptl.errors import ConfigError, DataError, RunFailed, UsageError
 
@@ -52,7 +56,11 @@ def open_run_folder(output: Path | None, *, resume: bool, force: bool, outputs: 
     Raises:
         UsageError: as of `check_output_folder`.
     """
-    output = check_output_folder(output, resume=resume, force=force, outputs=outputs)
+    return processes.first(lambda: _opened(output, resume=resume, force=force, outputs=outputs))
+
+
+def _opened(output: Path | None, *, resume: bool, force: bool, outputs: Outputs) -> Path:
+    output = _checked(output, resume=resume, force=force, outputs=outputs)
     try:
         output.mkdir(parents=True, exist_ok=True)
         if force and not resume:
@@ -76,6 +84,10 @@ def check_output_folder(
         UsageError: no folder is named, it is a file, or cannot be written; or it holds something and neither `resume`
             nor `force` is given; or `force` is, and what it holds is not this command's to replace.
     """
+    return processes.first(lambda: _checked(output, resume=resume, force=force, outputs=outputs))
+
+
+def _checked(output: Path | None, *, resume: bool, force: bool, outputs: Outputs) -> Path:
     if output is None:
         raise UsageError("no output folder is named", "--output", "for example --output runs/first")
     try:
@@ -118,6 +130,10 @@ def check_output_file(output: Path, data: str, *, force: bool) -> None:
         UsageError: its folder does not exist or cannot be written, a folder has its name, or it is there already and
             `force` is not given, or is the file of `data`.
     """
+    processes.first(lambda: _check_file(output, data, force=force))
+
+
+def _check_file(output: Path, data: str, *, force: bool) -> None:
     try:
         if output.is_dir():
             raise UsageError("a folder stands where a file is due", str(output), "name a file")
@@ -148,7 +164,7 @@ def _unwritable(output: Path, error: OSError) -> UsageError:
 
 def is_finished(folder: Path) -> bool:
     """A run's last act is its metrics."""
-    return (folder / "metrics.json").is_file()
+    return processes.first((folder / "metrics.json").is_file)
 
 
 def begin_or_go_on(folder: Path, config: RunConfig, data: str, *, resume: bool) -> None:
@@ -161,6 +177,10 @@ def begin_or_go_on(folder: Path, config: RunConfig, data: str, *, resume: bool) 
         ConfigError: an option that decides the result differs from that of the run that is to go on.
         DataError: its data has changed since.
     """
+    processes.first(lambda: _begin_or_go_on(folder, config, data, resume=resume))
+
+
+def _begin_or_go_on(folder: Path, config: RunConfig, data: str, *, resume: bool) -> None:
     facts = folder / "data.json"
     if resume and (folder / "config.yaml").is_file():
         before = load_config(type(config), folder / "config.yaml").model_dump(
@@ -200,6 +220,8 @@ def write_text(file: Path, text: str) -> None:
     Raises:
         RunFailed: it cannot be written.
     """
+    if not processes.is_leader():
+        return
     partial = file.with_name(f".{file.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")

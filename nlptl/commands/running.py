@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nlptl
+from nlptl import processes
 from nlptl.commands.printing import print_report
 from nlptl.commands.run_folder import resume_command, saved_config_file
 from nlptl.config import PredictConfig, RunConfig, TrainingConfig, load_config
@@ -68,10 +69,9 @@ def run_command(
     # The rows of `predict` are its result and go to standard output themselves; a report would stand among them.
     rows_only = isinstance(config, PredictConfig) and config.output is None and not dry_run
     silent = rows_only and (as_json or quiet)
-    leader = os.environ.get("RANK", "0") == "0"  # of several processes under torchrun, one speaks
 
     def show(report: Mapping[str, Any]) -> None:
-        if leader and not silent:
+        if processes.is_leader() and not silent:
             print_report(
                 config, report, as_json=as_json, plan=dry_run, file=sys.stderr if rows_only else sys.stdout
             )
@@ -83,15 +83,19 @@ def run_command(
         from nlptl.training.progress import Reporter
 
         nlptl.register_families()
+        processes.meet(config.device)
         if not controls["verbose"]:
             disable_progress_bar()
-        invocation = Invocation(resume, force, dry_run, Reporter(quiet or not leader))
+        invocation = Invocation(resume, force, dry_run, Reporter(quiet or not processes.is_leader()))
         # What a library prints must not end up in the result.
         with contextlib.nullcontext() if rows_only else contextlib.redirect_stdout(sys.stderr):
             report = pkgutil.resolve_name(command)(config, invocation)
+            processes.leave()
     except ThresholdMissed as missed:
         show(missed.report)
         raise
+    except RuntimeError as error:
+        raise processes.explained(error) from error
     except KeyboardInterrupt:
         raise Interrupted("stopped", None, _way_on(config)) from None
     except Interrupted as stopped:
@@ -116,6 +120,9 @@ def _on_one_gpu(config: RunConfig) -> RunConfig:
     kind, _, number = config.device.partition(":")
     if kind != "cuda" or not number:
         return config
+    if processes.started() > 1:
+        cause = "one GPU for several processes"
+        raise UsageError(cause, f"--device {config.device}", "use --device cuda, which gives each its own")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         # CUDA reads the list up to its first entry that names no GPU; -1 is the usual one.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from nlptl import processes
+
 
 def classification_loss(
     logits: Tensor, labels: Tensor, problem_type: str | None, class_weights: Tensor | None = None
@@ -19,5 +21,7 @@ def classification_loss(
             those texts count that have the label than those that do not.
     """
     if problem_type == "multi_label_classification":
-        return F.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=class_weights)
-    return F.cross_entropy(logits, labels, weight=class_weights)
+        mean = F.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=class_weights)
+        return processes.weighed(mean, len(labels))
+    amount = len(labels) if class_weights is None else class_weights[labels].sum()
+    return processes.weighed(F.cross_entropy(logits, labels, weight=class_weights), amount)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nlptl.nn.batch_norm import batch_norm
 from nlptl.nn.dropout import Dropout
 from nlptl.nn.token_head import TokenHead
 
@@ -26,12 +26,7 @@ class HeadBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs) -> (batch, outputs)."""
-        norm = self.norm
-        if self.training and len(x) == 1:  # one row has no variance: the running statistics stand in for it
-            x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        else:
-            x = norm(x)
-        x = self.linear(self.dropout(x))
+        x = self.linear(self.dropout(batch_norm(self.norm, x)))
         return x if self.final else x.relu()
 
 

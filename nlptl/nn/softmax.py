@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from nlptl import processes
 
 IGNORED = -100
 CHUNK_ELEMENTS = 2**25  # logits held at a time: 128 MiB in fp32
@@ -128,8 +131,8 @@ def linear_cross_entropy(
         total: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets, weights, smoothing, dtype)
     if weights is not None:
         return total
-    mean: Tensor = total / (targets != IGNORED).sum().clamp(min=1)
-    return mean
+    predicted = (targets != IGNORED).sum()
+    return processes.weighed(total / predicted.clamp(min=1), predicted)
 
 
 def log_frequencies(counts: Tensor) -> Tensor:
@@ -156,23 +159,25 @@ class Candidates:
 
 
 class CandidateSampler:
-    """Draws candidates in proportion to the words' counts to the power 0.75, with torch's random numbers.
+    """Draws candidates in proportion to the words' counts to the power 0.75; a pure function of the seed and the step.
+
+    So they are the same for all processes that share a batch, and for a run that goes on from a checkpoint.
 
     Args:
         counts: (vocabulary,), how often each word occurs in the training text.
         size: how many are drawn in a step; a word that is drawn twice counts once.
     """
 
-    def __init__(self, counts: Tensor, size: int) -> None:
+    def __init__(self, counts: Tensor, size: int, seed: int = 0) -> None:
         smoothed = (counts.double() + 1.0) ** 0.75
         share = smoothed / smoothed.sum()
-        self.size = size
+        self.size, self.seed = size, seed
         self.log_expected = (-torch.expm1(size * torch.log1p(-share))).log().float()
         self.cumulative = share.cumsum(0)
 
-    def draw(self, device: torch.device) -> Candidates:
-        """New candidates, on `device`."""
-        points = torch.rand(self.size, dtype=torch.float64)
+    def draw(self, step: int, device: torch.device) -> Candidates:
+        """The candidates of a step, on `device`."""
+        points = torch.from_numpy(np.random.default_rng((self.seed, step)).random(self.size))
         ids = torch.searchsorted(self.cumulative, points).clamp_(max=len(self.cumulative) - 1).unique()
         return Candidates(ids=ids.to(device), log_expected=self.log_expected.to(device))
 
@@ -194,7 +199,7 @@ def sampled_cross_entropy(
     kept = targets != IGNORED
     hidden, targets = hidden[kept], targets[kept]
     if not len(targets):
-        return hidden.sum() * 0.0
+        return processes.weighed(hidden.sum() * 0.0, 0)
     words = torch.cat([candidates.ids, targets])
     rows, offsets = F.embedding(words, weight), -candidates.log_expected[words]
     if bias is not None:
@@ -203,4 +208,5 @@ def sampled_cross_entropy(
     negative = F.linear(hidden, rows[:size]).float() + offsets[:size]
     negative = negative.masked_fill(targets[:, None] == candidates.ids[None, :], float("-inf"))
     positive = (hidden.float() * rows[size:].float()).sum(dim=1) + offsets[size:]
-    return (torch.logaddexp(positive, torch.logsumexp(negative, dim=1)) - positive).mean()
+    losses = torch.logaddexp(positive, torch.logsumexp(negative, dim=1)) - positive
+    return processes.weighed(losses.mean(), len(targets))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nlptl import processes
 from nlptl.strategies.examples import Examples
 from nlptl.strategies.gradient_heads import (
     MLP,
@@ -44,7 +45,8 @@ def freeze(
     """Compute the features of all texts once by the classifier's body, and train its heads alone on them.
 
     A linear head is fitted as a logistic regression, the others by gradients. How strongly each is regularised is
-    chosen by the log loss on the validation texts, in which the weights of the classes count as in training.
+    chosen by the log loss on the validation texts, in which the weights of the classes count as in training. Of several
+    processes each computes its share of the features, and the leader's classifier alone is trained.
 
     Args:
         cached: where the features of the training and of the validation texts are kept; the names have to tell model
@@ -68,8 +70,10 @@ def freeze(
     ]
     if all(isinstance(head, nn.Linear) for head in classifier.heads()):
         learnt, measured = zip(features, labels, strict=True)
-        return fit_logistic(
-            classifier, learnt, measured, class_weights=class_weights, seed=seed, reporter=reporter
+        return processes.first(
+            lambda: fit_logistic(
+                classifier, learnt, measured, class_weights=class_weights, seed=seed, reporter=reporter
+            )
         )
     vectors = [[DocumentVectors(x) for x in part] for part in features]
     return _fit_by_gradients(classifier, MLP, vectors, labels, class_weights, seed, reporter)
@@ -86,9 +90,9 @@ def document_features(
     Returns:
         One array (texts, width) for each head of the classifier.
     """
-    # An absent or damaged file is made anew.
-    with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile), np.load(cached) as stored:
-        return [stored[name] for name in stored.files]
+    found = processes.told(_stored(cached))
+    if found is not None:
+        return found
     reporter.start("features", len(examples))
 
     def represent(batch: dict[str, Tensor]) -> list[Tensor]:
@@ -101,6 +105,18 @@ def document_features(
         features = in_order(represent, classifier, examples.encodings, precision, on_rows=say)
     finally:
         reporter.finish()
+    processes.first(lambda: _store(features, cached))
+    return features
+
+
+def _stored(cached: Path) -> list[NDArray[np.float32]] | None:
+    """What a file holds; None of one that is absent or damaged, and is to be made anew."""
+    with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile), np.load(cached) as stored:
+        return [stored[name] for name in stored.files]
+    return None
+
+
+def _store(features: Sequence[NDArray[np.float32]], cached: Path) -> None:
     cached.parent.mkdir(parents=True, exist_ok=True)
     partial = cached.with_name(f".{cached.stem}-{os.getpid()}.npz")
     try:
@@ -108,7 +124,6 @@ def document_features(
         os.replace(partial, cached)
     finally:
         partial.unlink(missing_ok=True)
-    return features
 
 
 def _fit_by_gradients(
@@ -124,4 +139,4 @@ def _fit_by_gradients(
         [LabelledInput(head, of, class_weights) for head in part]
         for part, of in zip(inputs, labels, strict=True)
     )
-    return fit_heads(classifier, plan, train, validation, seed, reporter)
+    return processes.first(lambda: fit_heads(classifier, plan, train, validation, seed, reporter))

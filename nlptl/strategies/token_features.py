@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nlptl import processes
 from nlptl.errors import RunFailed
 from nlptl.nn.token_head import TokenHead
 from nlptl.strategies.examples import Examples
@@ -125,10 +126,11 @@ def token_features(
         RunFailed: the disk has no room for it.
     """
     found = [_vectors(classifier, part, folder) for part, folder in zip(parts, folders, strict=True)]
-    absent = [number for number, vectors in enumerate(found) if not _is_whole(vectors)]
+    absent = processes.told([number for number, vectors in enumerate(found) if not _is_whole(vectors)])
     if absent:
         lengths = [length for number in absent for length in parts[number].lengths]
-        _check_room(token_forecast(classifier, lengths), folders[0].parent, reporter)
+        forecast = token_forecast(classifier, lengths)
+        processes.first(lambda: _check_room(forecast, folders[0].parent, reporter))
         for number in absent:
             _write(classifier, parts[number], precision, found[number], reporter)
     return found
@@ -171,11 +173,27 @@ def _write(
     vectors: Sequence[TokenVectors],
     reporter: Reporter,
 ) -> None:
+    """Compute the vectors, of several processes each its share, and write them, which the leader does."""
+    batches = _represented(classifier, examples, precision)
+    if processes.is_leader():
+        _write_whole(batches, len(examples), vectors, reporter)
+    else:
+        for _ in batches:
+            pass
+    processes.wait()
+
+
+def _write_whole(
+    batches: Iterator[tuple[list[int], list[NDArray[np.float16]]]],
+    texts: int,
+    vectors: Sequence[TokenVectors],
+    reporter: Reporter,
+) -> None:
     folder, offsets = vectors[0].file.parent, vectors[0].offsets
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder.parent)
     partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-", dir=folder.parent))
-    reporter.start("token features", len(examples))
+    reporter.start("token features", texts)
     try:
         np.save(partial / "offsets.npy", offsets)
         with contextlib.ExitStack() as stack:
@@ -183,13 +201,13 @@ def _write(
             for file, head in zip(files, vectors, strict=True):
                 file.truncate(head.bytes)
             began, done = time.monotonic(), 0
-            for rows, batch in _represented(classifier, examples, precision):
+            for rows, batch in batches:
                 for file, head, x in zip(files, vectors, batch, strict=True):
                     for row, text in zip(rows, x, strict=True):
                         file.seek(int(offsets[row]) * head.layers * head.width * HALF.itemsize)
                         file.write(text[: offsets[row + 1] - offsets[row]].tobytes())
                 done += len(rows)
-                left = (time.monotonic() - began) / done * (len(examples) - done)
+                left = (time.monotonic() - began) / done * (texts - done)
                 reporter.advance(done, f"{done:,} texts", left)
         if folder.exists():
             shutil.rmtree(folder)
@@ -210,12 +228,15 @@ def _represented(
 ) -> Iterator[tuple[list[int], list[NDArray[np.float16]]]]:
     """Batch by batch the rows and each head's vectors, (rows, time, layers, width); the longest texts first."""
     classifier.eval()
-    for rows in length_batches(examples.encodings, ROWS_A_BATCH):
+
+    def represented(rows: list[int]) -> list[NDArray[np.float16]]:
         batch = padded([examples.encodings[row] for row in rows], classifier.config.pad_token_id or 0)
         ids, mask = (batch[key].to(classifier.device) for key in ("input_ids", "attention_mask"))
         with torch.inference_mode(), autocast(classifier.device, precision):
             vectors = classifier.represent(ids, mask)
-        yield rows, [x.float().clamp(-LARGEST, LARGEST).half().cpu().numpy() for x in vectors]
+        return [x.float().clamp(-LARGEST, LARGEST).half().cpu().numpy() for x in vectors]
+
+    return processes.shared_out(length_batches(examples.encodings, ROWS_A_BATCH), represented)
 
 
 def _remove_abandoned(cache: Path) -> None:

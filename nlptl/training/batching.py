@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
+
+from nlptl import processes
 
 Encoding = Mapping[str, Any]
+STANDS_IN = "stands_in"  # of a batch: its row is another process's, because this one has none
 BATCHES_SORTED_TOGETHER = 50
 
 
@@ -80,3 +83,17 @@ def padded(encodings: Sequence[Encoding], pad_token_id: int) -> dict[str, Tensor
             place[: len(row)] = row
         batch[key] = full.long()
     return batch
+
+
+def own_batches(batches: DataLoader[Any]) -> DataLoader[Any]:
+    """Of each batch the rows that are this process's, and under `STANDS_IN` whether it has none and works on another's.
+
+    The batches are the same for all processes, so that their size does not grow with the number of processes.
+    """
+    collate = batches.collate_fn
+
+    def own_rows(rows: list[Any]) -> dict[str, Any]:
+        own = rows[processes.own_part(len(rows))]
+        return {**collate(own or rows[:1]), STANDS_IN: not own}
+
+    return DataLoader(batches.dataset, batch_sampler=batches.batch_sampler, collate_fn=own_rows)

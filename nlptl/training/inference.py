@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from nlptl import processes
 from nlptl.training.allocation import keep_freed_memory
 from nlptl.training.batching import Encoding, padded
 from nlptl.training.precision import Precision, autocast
@@ -33,7 +34,6 @@ def length_batches(
         yield batch
 
 
-@torch.inference_mode()
 def in_order(
     function: Callable[[dict[str, Tensor]], list[Tensor]],
     model: PreTrainedModel,
@@ -44,6 +44,8 @@ def in_order(
 ) -> list[NDArray[np.float32]]:
     """Apply `function` to padded batches and put its rows back in the order of `encodings`.
 
+    Several processes share the batches out among them, and all get all results.
+
     Args:
         function: a batch on the model's device -> tensors with a row for each text.
         on_rows: told after each batch how many rows are done.
@@ -53,20 +55,24 @@ def in_order(
     """
     keep_freed_memory()
     model.eval()
-    results: list[NDArray[np.float32]] = []
-    done = 0
-    for rows in length_batches(encodings, most_rows):
+
+    @torch.inference_mode()
+    def computed(rows: list[int]) -> list[NDArray[np.float32]]:
         batch = padded([encodings[row] for row in rows], model.config.pad_token_id or 0)
         with autocast(model.device, precision):
             outputs = function({key: value.to(model.device) for key, value in batch.items()})
-        arrays = [output.float().cpu().numpy() for output in outputs]
+        return [output.float().cpu().numpy() for output in outputs]
+
+    results: list[NDArray[np.float32]] = []
+    done = 0
+    for rows, arrays in processes.shared_out(length_batches(encodings, most_rows), computed):
         if not results:
             results = [np.empty((len(encodings), *array.shape[1:]), dtype=np.float32) for array in arrays]
         for result, array in zip(results, arrays, strict=True):
             result[rows] = array
         done += len(rows)
         on_rows(done)
-    return results
+    return processes.told(results)
 
 
 def class_probabilities(

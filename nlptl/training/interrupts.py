@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from nlptl import processes
+
 
 class StopRequest:
     """Whether the user has asked to stop."""
@@ -18,7 +20,11 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a `StopRequest`; the second one acts as usual."""
+    """Turn the first SIGINT or SIGTERM into a `StopRequest`; the second one acts as usual.
+
+    What started several processes passes on a signal that the terminal has sent them already, and ends those that are
+    not done after half a minute: there further signals are the same wish.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may install handlers
@@ -28,6 +34,8 @@ def stop_on_signal() -> Iterator[StopRequest]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         request.asked = True
+        if processes.started() > 1:
+            return
         for each in signals:
             signal.signal(each, before[each])
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from nlptl import processes
 from nlptl.nn.softmax import CandidateSampler
 from nlptl.training.models import LayeredModel
 from nlptl.training.progress import Reporter
@@ -94,10 +95,10 @@ def train_language_model(job: LanguageModelJob) -> TrainingResult:
     device = job.plan.device
 
     def evaluate() -> Evaluation:
-        figures = job.figures(job.model, job.held_out, job.measure, device)
+        figures = processes.first(lambda: job.figures(job.model, job.held_out, job.measure, device))
         return Evaluation(figures, score=(-figures["loss"],))
 
-    sampler = CandidateSampler(job.counts, job.candidates) if job.candidates else None
+    sampler = CandidateSampler(job.counts, job.candidates, job.plan.seed) if job.candidates else None
     trainer = LanguageModelTrainer(
         job.model,
         job.plan,
@@ -105,7 +106,7 @@ def train_language_model(job: LanguageModelJob) -> TrainingResult:
         evaluate=evaluate,
         save=job.save,
         reporter=job.reporter,
-        draw_candidates=None if sampler is None else lambda: sampler.draw(device),
+        draw_candidates=None if sampler is None else lambda step: sampler.draw(step, device),
         on_epoch=getattr(job.windows, "set_epoch", None),
     )
     return trainer.run(job.resume)

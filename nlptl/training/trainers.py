@@ -6,13 +6,15 @@ import json
 import math
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import (
@@ -23,11 +25,14 @@ from transformers import (
     TrainerControl,
     TrainerState,
     TrainingArguments,
+    set_seed,
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
+from nlptl import processes
 from nlptl.errors import Interrupted, RunFailed
 from nlptl.training.allocation import keep_freed_memory
+from nlptl.training.batching import STANDS_IN, own_batches
 from nlptl.training.checkpoints import (
     PREFIX,
     drop_log_after,
@@ -117,13 +122,19 @@ class TrainingResult:
 class RunTrainer(Trainer):
     """Trains all layer groups with their own rates; checkpoints, logs, evaluates and stops as this project does.
 
+    Several processes have a part of each batch: gradients and the loss are averaged over them, and the leader alone
+    writes and decides.
+
     Args:
         model: with `layer_groups()`, bottom to top.
         batches: the training batches, the same in every pass but for what the `on_epoch` hooks change.
-        evaluate: called at the end of each epoch; the best model so far is kept in `model/`.
+        evaluate: called at the end of each epoch, by all processes; the best model so far is kept in `model/`.
         save: writes a model folder (weights, tokenizer, config) into the path it is given.
         on_epoch: called with the number of the epoch that begins.
     """
+
+    leaves_parameters_out: ClassVar[bool] = False
+    """Whether a step may have no use for some parameters, of which processes have to tell each other."""
 
     def __init__(
         self,
@@ -144,7 +155,8 @@ class RunTrainer(Trainer):
         self.run_state = RunState()
         self.stop: StopRequest = StopRequest()
         self.recurrent_state: Any = None
-        arguments = _arguments(plan, steps_an_epoch=len(batches))
+        self.stands_in = False
+        arguments = _arguments(plan, len(batches), self.leaves_parameters_out)
         super().__init__(model=model, args=arguments, callbacks=[*callbacks, _Housekeeping(self)])
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
@@ -156,11 +168,11 @@ class RunTrainer(Trainer):
             Interrupted: the user stopped the run; its state is saved.
             RunFailed: the loss diverged, or memory ran out.
         """
-        folder = self.plan.output / "checkpoints"
-        restore_retired(self.plan.output / "model")
-        checkpoint = last_checkpoint(folder) if resume else None
-        done = 0 if checkpoint is None else int(checkpoint.name.removeprefix(PREFIX))
-        drop_log_after(self.plan.output / "log.jsonl", done)
+        checkpoint = processes.first(lambda: self._place_to_go_on(resume))
+        if (
+            processes.count() > 1
+        ):  # each drops other units; those that go on have their random numbers restored
+            set_seed(self.plan.seed + processes.number())
         self.began = self.saved = time.monotonic()
         with stop_on_signal() as self.stop:
             try:
@@ -174,7 +186,8 @@ class RunTrainer(Trainer):
                 raise
             finally:
                 self.reporter.finish()
-        if self.stop.asked:  # even at the last step: a stage may follow that nobody wants now
+        (stopped,) = processes.is_any(self.stop.asked)
+        if stopped:  # even at the last step: a stage may follow that nobody wants now
             raise Interrupted("stopped, and saved", f"step {self.state.global_step} of the {self.plan.stage}")
         return TrainingResult(
             steps=self.state.global_step,
@@ -186,11 +199,26 @@ class RunTrainer(Trainer):
             best_step=self.run_state.best_step,
         )
 
+    def _place_to_go_on(self, resume: bool) -> Path | None:
+        """The last checkpoint, where the run is to go on; what was written after it is put right."""
+        restore_retired(self.plan.output / "model")
+        checkpoint = last_checkpoint(self.plan.output / "checkpoints") if resume else None
+        done = 0 if checkpoint is None else int(checkpoint.name.removeprefix(PREFIX))
+        drop_log_after(self.plan.output / "log.jsonl", done)
+        return checkpoint
+
     # -- what the Trainer asks for
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The batches, on this process's device."""
-        prepared: DataLoader[Any] = self.accelerator.prepare(self.batches)
+        """This process's part of the batches, on its device."""
+        # Accelerate would give each process batches of its own, as large as one process's.
+        prepared: DataLoader[Any] = prepare_data_loader(
+            own_batches(self.batches),
+            device=self.args.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+        )
         return prepared
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -227,10 +255,15 @@ class RunTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The model's own loss, in the plan's precision."""
-        with autocast(self.plan.device, self.plan.precision):
+        self.stands_in = bool(inputs.pop(STANDS_IN))
+        with (
+            processes.part_of_batch(counts=not self.stands_in),
+            autocast(self.plan.device, self.plan.precision),
+        ):
             outputs = self.forward(model, inputs)
         mask, ids = inputs.get("attention_mask"), inputs["input_ids"]
-        self.run_state.tokens += int(mask.sum()) if mask is not None else ids.shape[0] * ids.shape[1]
+        tokens = int(mask.sum()) if mask is not None else ids.shape[0] * ids.shape[1]
+        self.run_state.tokens += processes.total(0 if self.stands_in else tokens)
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def forward(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
@@ -244,17 +277,21 @@ class RunTrainer(Trainer):
         if "loss" not in logs and "train_loss" in logs:
             return  # the Trainer's own summary at the end, which the result holds
         if not math.isfinite(logs.get("loss", 0.0)):
-            raise self._diverged(f"the loss is {logs['loss']}")
+            raise processes.reported_once(self._diverged(f"the loss is {logs['loss']}"))
         groups = self.layered.layer_groups()
         line = {"step": self.state.global_step, "epoch": round(float(self.state.epoch or 0), 4)}
         line |= {key: value for key, value in logs.items() if key != "learning_rate"}
         line["learning_rates"] = self._rates()  # type: ignore[assignment]
         line["trained"] = [any(p.requires_grad for p in group) for group in groups]  # type: ignore[assignment]
         line["tokens_per_second"] = round(self.run_state.tokens / max(self._seconds(), 1e-9), 1)
-        with open(self.plan.output / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._write_log(line)
         super().log({**logs, "learning_rate": self._rates()[-1]}, start_time)
         self._show(line)
+
+    def _write_log(self, line: dict[str, Any]) -> None:
+        if processes.is_leader():
+            with open(self.plan.output / "log.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
     def _show(self, line: dict[str, Any]) -> None:
         done, total = self.state.global_step, self.state.max_steps
@@ -286,9 +323,9 @@ class RunTrainer(Trainer):
         if self.evaluate_model is None:
             return True
         self.layered.eval()
-        evaluation = self.evaluate_model()
+        evaluation = processes.told(self.evaluate_model())
         if not all(map(math.isfinite, evaluation.score)):
-            raise self._diverged(f"the validation figures are {evaluation.figures}")
+            raise processes.reported_once(self._diverged(f"the validation figures are {evaluation.figures}"))
         state = self.run_state
         state.history.append(
             {"step": self.state.global_step, "tokens_seen": state.tokens, **evaluation.figures}
@@ -297,23 +334,32 @@ class RunTrainer(Trainer):
         if state.best is None or list(evaluation.score) > state.best:
             state.best, state.best_step = list(evaluation.score), self.state.global_step
             state.evaluations_since_best = 0
-            with written_whole(self.plan.output / "model") as folder:
-                self.save_folder(folder)
+            processes.first(self._keep_model)
         figures = ", ".join(f"{name} {value:.4g}" for name, value in evaluation.figures.items())
         best = "" if state.evaluations_since_best else " (best so far)"
         self.reporter.note(f"{self.plan.stage}, epoch {float(self.state.epoch or 0):.3g}: {figures}{best}")
-        with open(self.plan.output / "log.jsonl", "a", encoding="utf-8") as file:
-            line = {
+        self._write_log(
+            {
                 "step": self.state.global_step,
                 "epoch": self.state.epoch,
                 "evaluation": evaluation.figures,
             }
-            file.write(json.dumps(line) + "\n")
+        )
         state.stopped_early = 0 < self.plan.early_stopping <= state.evaluations_since_best
         return not state.stopped_early
 
+    def _keep_model(self) -> None:
+        with written_whole(self.plan.output / "model") as folder:
+            self.save_folder(folder)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """All that resuming needs, in a folder that appears whole; only the last one is kept."""
+        random_states = self._random_states()
+        recurrent = processes.gathered(None if self.stands_in else on_cpu(self.recurrent_state))
+        processes.first(lambda: self._write_checkpoint(random_states, joined(recurrent)))
+        self.saved = time.monotonic()
+
+    def _write_checkpoint(self, random_states: list[tuple[str, bytes]], recurrent_state: Any) -> None:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.layered.parameters()):
             raise self._diverged("weights are no longer finite")
         folder = self.plan.output / "checkpoints" / f"{PREFIX}{self.state.global_step}"
@@ -321,15 +367,27 @@ class RunTrainer(Trainer):
             self.layered.save_pretrained(partial)
             self._save_optimizer_and_scheduler(str(partial))
             self._save_scaler(str(partial))
-            self._save_rng_state(str(partial))
+            for name, state in random_states:
+                (partial / name).write_bytes(state)
             self.state.save_to_json(str(partial / TRAINER_STATE_NAME))
             seconds = self._seconds()
             kept = {**self.run_state.__dict__, "seconds": seconds}
             (partial / OWN_STATE).write_text(json.dumps(kept), encoding="utf-8")
-            if self.recurrent_state is not None:
-                torch.save(self.recurrent_state, partial / RECURRENT_STATE)
+            if recurrent_state is not None:
+                torch.save(recurrent_state, partial / RECURRENT_STATE)
         remove_other_checkpoints(folder)
-        self.saved = time.monotonic()
+
+    def _random_states(self) -> list[tuple[str, bytes]]:
+        """The files of all processes' random numbers, by their names, for the leader to write."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._save_rng_state(folder)
+            (file,) = Path(folder).iterdir()
+            return processes.gathered((file.name, file.read_bytes()))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Those of each process, where there are as many as there were."""
+        if checkpoint is not None and len(list(Path(checkpoint).glob("rng_state*"))) == processes.count():
+            super()._load_rng_state(checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -337,7 +395,8 @@ class RunTrainer(Trainer):
             self.run_state = self._read_run_state(Path(checkpoint))
             recurrent = Path(checkpoint) / RECURRENT_STATE
             if recurrent.is_file():
-                self.recurrent_state = torch.load(recurrent, weights_only=True, map_location=self.plan.device)
+                whole = torch.load(recurrent, weights_only=True, map_location=self.plan.device)
+                self.recurrent_state = own_streams(whole)
 
     def _read_run_state(self, checkpoint: Path) -> RunState:
         self.run_state = RunState(**json.loads((checkpoint / OWN_STATE).read_text(encoding="utf-8")))
@@ -394,6 +453,7 @@ class _Housekeeping(TrainerCallback):
     def _save_or_stop(self, control: TrainerControl, last: bool) -> None:
         trainer = self.trainer
         due = time.monotonic() - trainer.saved >= 60 * trainer.plan.checkpoint_minutes
+        due, trainer.stop.asked = processes.is_any(due and processes.is_leader(), trainer.stop.asked)
         control.should_save = due or last or trainer.stop.asked
         if trainer.stop.asked:
             control.should_training_stop = True
@@ -403,16 +463,20 @@ class LanguageModelTrainer(RunTrainer):
     """Truncated back-propagation through time: state goes in, comes out, and is detached between windows.
 
     Args:
-        draw_candidates: for a sampled softmax: called once a step, its result is given to the model.
+        draw_candidates: for a sampled softmax: called with the step's number, its result is given to the model.
     """
 
-    def __init__(self, *args: Any, draw_candidates: Callable[[], Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, draw_candidates: Callable[[int], Any] | None = None, **kwargs: Any
+    ) -> None:
         self.draw_candidates = draw_candidates
         super().__init__(*args, **kwargs)
 
     def forward(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
         """One window of every stream."""
-        extra = {} if self.draw_candidates is None else {"candidates": self.draw_candidates()}
+        extra: dict[str, Any] = {}
+        if self.draw_candidates is not None:
+            extra["candidates"] = self.draw_candidates(self.state.global_step)
         if self.recurrent_state is not None:
             extra["state"] = self.recurrent_state
         outputs = model(**inputs, **extra)
@@ -422,6 +486,8 @@ class LanguageModelTrainer(RunTrainer):
 
 class ClassifierTrainer(RunTrainer):
     """Classification; `class_weights` (classes,) go to the model's loss."""
+
+    leaves_parameters_out = True  # those of frozen groups, and of layers above the one that a head reads
 
     def __init__(self, *args: Any, class_weights: Tensor | None = None, **kwargs: Any) -> None:
         self.class_weights = class_weights
@@ -440,6 +506,29 @@ def detached(state: Any) -> Any:
     return tuple(detached(part) for part in state)
 
 
+def on_cpu(state: Any) -> Any:
+    """A nested state in this machine's memory."""
+    if state is None or isinstance(state, Tensor):
+        return None if state is None else state.cpu()
+    return tuple(on_cpu(part) for part in state)
+
+
+def joined(states: Sequence[Any]) -> Any:
+    """The states of consecutive streams as one; those that are None are left out, and streams are dimension 1."""
+    present = [state for state in states if state is not None]
+    if not present or isinstance(present[0], Tensor):
+        return torch.cat(present, dim=1) if present else None
+    return tuple(joined(parts) for parts in zip(*present, strict=True))
+
+
+def own_streams(state: Any) -> Any:
+    """The part of a nested state that belongs to the streams that this process reads."""
+    if isinstance(state, Tensor):
+        own = processes.own_part(state.shape[1])
+        return state[:, own if own.start < own.stop else slice(0, 1)].contiguous()
+    return tuple(own_streams(part) for part in state)
+
+
 def peak_memory_mb(device: torch.device) -> float:
     """The most memory used so far, MiB: of the GPU where the run is on one, else of this process."""
     if device.type == "cuda":
@@ -452,7 +541,7 @@ def _out_of_memory(stage: str) -> RunFailed:
     return RunFailed("out of memory", f"the {stage}", "lower --batch-size or --bptt, or use --precision bf16")
 
 
-def _arguments(plan: TrainingPlan, steps_an_epoch: int) -> TrainingArguments:
+def _arguments(plan: TrainingPlan, steps_an_epoch: int, leaves_parameters_out: bool) -> TrainingArguments:
     steps = plan.epochs * steps_an_epoch
     arguments = TrainingArguments(
         output_dir=str(plan.output / "checkpoints"),
@@ -469,6 +558,8 @@ def _arguments(plan: TrainingPlan, steps_an_epoch: int) -> TrainingArguments:
         report_to=plan.tracker,
         disable_tqdm=True,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=leaves_parameters_out,
+        ddp_broadcast_buffers=False,  # statistics are those of the whole batch, and so the same everywhere
     )
     # Several visible GPUs would make the Trainer split each batch over them, and recurrent streams with it.
     arguments._n_gpu = min(arguments.n_gpu, 1)

@@ -134,7 +134,7 @@ def test_very_many_drawn_candidates_approach_the_full_softmax() -> None:
     torch.manual_seed(0)
     hidden, weight, bias, targets = problem()
     sampler = CandidateSampler(torch.arange(1, VOCABULARY + 1), size=20_000)
-    loss = sampled_cross_entropy(hidden, weight, bias, targets, sampler.draw(CPU))
+    loss = sampled_cross_entropy(hidden, weight, bias, targets, sampler.draw(0, CPU))
     torch.testing.assert_close(loss, reference(hidden, weight, bias, targets), rtol=0.02, atol=0.02)
 
 
@@ -155,7 +155,7 @@ def test_training_against_candidates_finds_the_true_distribution(size: int) -> N
     hidden, weight, learned = torch.zeros(len(targets), 1), torch.zeros(40, 1), torch.zeros(40)
     for step in range(800):
         optimizer.zero_grad()
-        sampled_cross_entropy(hidden, weight, bias, targets, sampler.draw(CPU)).backward()
+        sampled_cross_entropy(hidden, weight, bias, targets, sampler.draw(step, CPU)).backward()
         optimizer.step()
         if step >= 400:  # averaged, for the candidates are common to all targets and so rather noisy
             learned += bias.detach().softmax(0) / 400
@@ -174,7 +174,7 @@ def test_a_target_is_never_its_own_negative() -> None:
 
 def test_ignored_targets_are_left_out_and_none_left_is_zero() -> None:
     hidden, weight, bias, targets = problem()
-    candidates = CandidateSampler(torch.ones(VOCABULARY), 8).draw(CPU)
+    candidates = CandidateSampler(torch.ones(VOCABULARY), 8).draw(0, CPU)
     kept = targets != -100
     loss = sampled_cross_entropy(hidden, weight, bias, targets, candidates)
     torch.testing.assert_close(
@@ -196,31 +196,31 @@ def test_only_targets_and_candidates_get_gradients_and_these_are_finite() -> Non
 
 
 def test_words_are_among_the_candidates_as_often_as_expected() -> None:
-    torch.manual_seed(0)
     sampler = CandidateSampler(torch.tensor([0, 9, 99, 999]), size=5)
     found = torch.zeros(4)
-    for _ in range(4000):
-        found += torch.bincount(sampler.draw(CPU).ids, minlength=4) / 4000
+    for step in range(4000):
+        found += torch.bincount(sampler.draw(step, CPU).ids, minlength=4) / 4000
     torch.testing.assert_close(found, sampler.log_expected.exp(), rtol=0.05, atol=0.01)
 
 
 def test_a_candidate_is_drawn_by_the_counts_to_the_power_of_three_quarters() -> None:
-    torch.manual_seed(0)
     counts = torch.tensor([0, 9, 99, 999])
     sampler = CandidateSampler(counts, size=1)
-    drawn = torch.bincount(torch.cat([sampler.draw(CPU).ids for _ in range(4000)]), minlength=4) / 4000
+    drawn = (
+        torch.bincount(torch.cat([sampler.draw(step, CPU).ids for step in range(4000)]), minlength=4) / 4000
+    )
     shares = (counts + 1.0) ** 0.75
     torch.testing.assert_close(drawn, shares / shares.sum(), rtol=0.05, atol=0.01)
 
 
-def test_the_same_seed_draws_the_same_candidates() -> None:
-    sampler = CandidateSampler(torch.ones(50), size=30)
-    torch.manual_seed(3)
-    first = sampler.draw(CPU).ids
-    second = sampler.draw(CPU).ids
-    torch.manual_seed(3)
-    assert torch.equal(first, sampler.draw(CPU).ids)
-    assert not torch.equal(first, second)
+def test_candidates_are_those_of_the_seed_and_the_step() -> None:
+    """Whatever else is drawn: processes that share a batch, and a run that goes on, have the same."""
+    counts = torch.ones(50)
+    first = CandidateSampler(counts, 30, seed=3).draw(7, CPU).ids
+    torch.rand(5)
+    assert torch.equal(first, CandidateSampler(counts, 30, seed=3).draw(7, CPU).ids)
+    for seed, step in ((3, 8), (4, 7)):
+        assert not torch.equal(first, CandidateSampler(counts, 30, seed).draw(step, CPU).ids)
 
 
 def test_flat_logits_cost_the_log_of_the_vocabulary() -> None:

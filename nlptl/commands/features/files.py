@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from nlptl import processes
 from nlptl.commands.features.arrays import Npy, Safetensors
 from nlptl.commands.features.formats import FeatureFile, FeatureRow
 from nlptl.commands.features.tables import Hdf5, Parquet
@@ -44,6 +45,8 @@ Write = Callable[[FeatureRow], None]
 def feature_file(path: Path, labels: pa.DataType | None, facts: Mapping[str, str]) -> Iterator[Write]:
     """Open a file of features by its suffix; it takes its name when the block ends well.
 
+    Of several processes the leader writes, and what the others give goes nowhere.
+
     Args:
         labels: the type of the labels; None where there are none.
         facts: which model, layers and pooling made it, and at which `level`.
@@ -51,6 +54,9 @@ def feature_file(path: Path, labels: pa.DataType | None, facts: Mapping[str, str
     Raises:
         RunFailed: it cannot be written.
     """
+    if not processes.is_leader():
+        yield lambda item: None
+        return
     kind = FORMATS[path.suffix]
     names = kind.names(path)
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from nlptl import processes
 from nlptl.config import ExtractConfig
 from nlptl.data.columns import Columns
 from nlptl.data.labelled_text import LabelledRows
@@ -72,7 +73,7 @@ class FeatureRows:
 
     def __iter__(self) -> Iterator[Row]:
         return (
-            stdin_rows()
+            _from_stdin()
             if self.is_stdin
             else self._labelled(LabelledRows(self._split, self._columns, "optional"))
         )
@@ -107,7 +108,7 @@ class FeatureRows:
         found, has_labels, several = Census(), False, False
         draw = random.Random(0)
         source = None if self.is_stdin else LabelledRows(self._split, self._columns, "optional")
-        for row in stdin_rows() if source is None else self._labelled(source):
+        for row in _from_stdin() if source is None else self._labelled(source):
             # A uniform sample of rows whose number is not known before (reservoir sampling).
             place = found.rows if found.rows < SAMPLE_ROWS else draw.randrange(found.rows + 1)
             if place < SAMPLE_ROWS:
@@ -127,6 +128,11 @@ class FeatureRows:
     def absent(self) -> DataError:
         """That there is no row."""
         return DataError("there are no data rows", f"in {self.place}", "it needs at least one")
+
+
+def _from_stdin() -> Iterator[Row]:
+    """The rows of standard input, which only the leader can read."""
+    return (row for row in processes.read_by_leader(stdin_rows()) if row is not None)
 
 
 def characters(row: Row) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from nlptl import processes
 from nlptl.errors import ConfigError
 from nlptl.nn.pooling import Pooling, pool
 from nlptl.training.batching import Encoding, padded
@@ -68,7 +69,7 @@ class Features:
 
 
 class Extractor:
-    """Runs an encoder over texts.
+    """Runs an encoder over texts; several processes share the batches out, and the leader has the vectors.
 
     Args:
         batch_size: texts run together at most, or, where the state is carried, always.
@@ -113,12 +114,16 @@ class Extractor:
 
     @torch.inference_mode()
     def vectors(self, encodings: Sequence[Encoding]) -> list[NDArray[np.float32]]:
-        """One array a text, in order; as `Features.of` shapes it."""
-        if self.stateful:
-            return self._carried(encodings)
+        """One array a text, in order; as `Features.of` shapes it, and empty where this process does not lead."""
         found: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encodings)
-        for rows in length_batches(encodings, self.batch_size):
-            for row, vectors in zip(rows, self._batch([encodings[row] for row in rows]), strict=True):
+        if self.stateful:  # one batch needs the state of the one before
+            return self._carried(encodings) if processes.is_leader() else found
+
+        def of_batch(rows: list[int]) -> list[NDArray[np.float32]]:
+            return self._batch([encodings[row] for row in rows])
+
+        for rows, batch in processes.shared_out(length_batches(encodings, self.batch_size), of_batch):
+            for row, vectors in zip(rows, batch, strict=True):
                 found[row] = vectors
         return found
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from nlptl import processes
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.families.gpt.modeling import GptModel, GptPreTrainedModel
 from nlptl.families.gpt.windows import MarkedWindows
@@ -119,13 +120,14 @@ class GptForSequenceClassification(GptPreTrainedModel, WindowedClassifier):
         in_text = in_text.index_add(0, of_text, counted.sum(dim=1).float())
         texts = (in_text > 0).sum().clamp(min=1)
         weights = (counted / (in_text[of_text].clamp(min=1) * texts)[:, None]).float()
-        return linear_cross_entropy(
+        loss = linear_cross_entropy(
             hidden[:, :-1][counted],
             self.transformer.token_rows(),
             None,
             ids[:, 1:][counted],
             weights=weights[counted],
         )
+        return processes.weighed(loss, (in_text > 0).sum())
 
 
 @dataclass(frozen=True)

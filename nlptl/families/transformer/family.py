@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from nlptl import processes
 from nlptl.errors import ConfigError
 from nlptl.families.base import Family, checked_architecture
 from nlptl.families.subword_tokenizer import check_subword_vocabulary
@@ -178,6 +179,11 @@ class TransformerFamily(Family):
     def train_language_model(self, job: LanguageModelJob) -> TrainingResult:
         """By gradients; then what the best model writes into the gaps of held-out text is shown."""
         result = super().train_language_model(job)
+        if processes.is_leader():
+            self._show(job)
+        return result
+
+    def _show(self, job: LanguageModelJob) -> None:
         best = TransformerForDenoising.from_pretrained(job.plan.output / "model")
         torch.nn.Module.to(best, job.plan.device)  # transformers wraps `to`, and the annotation is lost
         batch = job.measure(
@@ -185,7 +191,6 @@ class TransformerFamily(Family):
         )
         for line in shown_reconstructions(best, job.tokenizer, batch):
             job.reporter.note(line)
-        return result
 
     def language_model_figures(
         self, model: LayeredModel, held_out: HeldOut, collate: WindowCollate, device: torch.device

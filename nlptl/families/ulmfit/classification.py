@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
 
+from nlptl import processes
 from nlptl.families.ulmfit.configuration import UlmfitConfig
 from nlptl.families.ulmfit.modeling import State, UlmfitModel, UlmfitPreTrainedModel
 from nlptl.nn.classification_loss import classification_loss
@@ -185,11 +186,13 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
                 batch, config.mixed_layers(), config.embedding_size, encoder.embedding.weight
             )
         penalty, state = encoder.embedding.weight.new_zeros(()), None
-        for start in range(0, max(reach, default=0), config.chunk_length):
+        factors = self._temporal_factors(reach, input_ids.device)
+        for start, factor in zip(self._chunk_starts(reach), factors, strict=True):
             active = sum(length > start for length in reach)
             chunk = _Chunk(
                 ids=input_ids[:active, start : min(start + config.chunk_length, reach[0])],
                 left=lengths[:active] - start,
+                temporal_factor=factor,
                 state=None if state is None else tuple((h[:, :active], c[:, :active]) for h, c in state),
             )
             is_pooled = any(length - start <= config.max_pooled_tokens for length in reach[:active])
@@ -207,12 +210,33 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             vectors = gathered.result()
             if encoder.config.direction == "backward":  # back into the order of the text
                 vectors = reverse_valid(vectors.flatten(2), gathered.count).view_as(vectors)
-        return vectors[order.argsort()], penalty / max(1, pooled_tokens)
+        return vectors[order.argsort()], processes.weighed(penalty / max(1, pooled_tokens), pooled_tokens)
+
+    def _chunk_starts(self, reach: Sequence[int]) -> range:
+        return range(0, max(reach, default=0), self.config.chunk_length)
+
+    def _temporal_factors(self, reach: Sequence[int], device: torch.device) -> list[float]:
+        """Of each chunk, what its temporal penalty is multiplied by; 1 but for a batch that processes share.
+
+        The penalty is a mean over neighbouring tokens and counts for as many tokens as are pooled: of the documents
+        here the two are in another proportion than of all documents.
+        """
+        config, starts = self.config, self._chunk_starts(reach)
+        if not (self.training and processes.in_batch()):
+            return [1.0] * len(starts)
+        own = torch.zeros(processes.most(len(starts)), 2, dtype=torch.float64, device=device)
+        for number, start in enumerate(starts):
+            left = [length - start for length in reach if 0 < length - start <= config.max_pooled_tokens]
+            read = [min(tokens, config.chunk_length) for tokens in left]
+            own[number] = torch.tensor([sum(read), sum(read) - len(read)])
+        whole = processes.batch_total(own * processes.counts())
+        factors = (whole[:, 0] / whole[:, 1].clamp(min=1)) * (own[:, 1] / own[:, 0].clamp(min=1))
+        return factors[: len(starts)].tolist()
 
     def _kept_tokens(self, reach: Sequence[int]) -> int:
         """Tokens whose activations the backward pass needs: of every row of a chunk in which any row is pooled."""
         config, total = self.config, 0
-        for start in range(0, max(reach, default=0), config.chunk_length):
+        for start in self._chunk_starts(reach):
             left = [length - start for length in reach if length > start]
             if min(left) <= config.max_pooled_tokens:
                 total += len(left) * min(config.chunk_length, max(left))
@@ -233,15 +257,19 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         if self.training and torch.is_grad_enabled():
             dropped = locked_dropout(raw, config.output_dropout, True)
             penalty = config.activation_penalty * activation_penalty(dropped, valid)
-            penalty = penalty + config.temporal_activation_penalty * temporal_activation_penalty(raw, valid)
-            penalty = penalty * valid.sum()
+            temporal = config.temporal_activation_penalty * temporal_activation_penalty(raw, valid)
+            penalty = (penalty + temporal * chunk.temporal_factor) * valid.sum()
         return gathered, penalty, state
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """The next tokens of the documents that have any left: ids (rows, time), tokens left (rows,), state."""
+    """The next tokens of the documents that have any left: ids (rows, time), tokens left (rows,), state.
+
+    `temporal_factor` is that of `_temporal_factors`.
+    """
 
     ids: Tensor
     left: Tensor
+    temporal_factor: float
     state: State | None

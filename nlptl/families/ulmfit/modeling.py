@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from nlptl import processes
 from nlptl.families.ulmfit.configuration import UlmfitConfig
 from nlptl.nn.dropout import embedding_dropout, locked_dropout
 from nlptl.nn.regularization import activation_penalty, temporal_activation_penalty
@@ -261,10 +262,11 @@ class UlmfitForCausalLM(UlmfitPreTrainedModel):
             loss = cross_entropy
             if self.training:
                 valid = None if attention_mask is None else attention_mask.bool()
-                loss = loss + self.config.activation_penalty * activation_penalty(dropped, valid)
-                loss = loss + self.config.temporal_activation_penalty * temporal_activation_penalty(
-                    raw, valid
-                )
+                rows = len(input_ids)  # windows of a stream are of one length, so that each row counts alike
+                activation = self.config.activation_penalty * activation_penalty(dropped, valid)
+                loss = loss + processes.weighed(activation, rows)
+                temporal = self.config.temporal_activation_penalty * temporal_activation_penalty(raw, valid)
+                loss = loss + processes.weighed(temporal, rows)
         result = UlmfitLanguageModelOutput(
             loss=loss,
             cross_entropy=cross_entropy,

@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from nlptl import processes
 from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.errors import ConfigError
 from nlptl.families.base import Family, ImportSettings, checked_architecture
@@ -138,8 +139,8 @@ class WordVectorsFamily(Family):
         )
 
     def train_language_model(self, job: LanguageModelJob) -> TrainingResult:
-        """By gensim, against sampled words."""
-        return train_word_vectors(job)
+        """By gensim, against sampled words, which is the work of one process."""
+        return processes.first(lambda: train_word_vectors(job))
 
     def language_model_figures(
         self, model: LayeredModel, held_out: HeldOut, collate: WindowCollate, device: torch.device

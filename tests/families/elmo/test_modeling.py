@@ -258,7 +258,7 @@ def test_training_against_candidates_moves_every_parameter(
     model = language_model().train()
     ids, back = words(6, 7).chunk(2)
     targets, back_targets = torch.randint(0, 40, (2, 3, 7))
-    candidates = CandidateSampler(torch.ones(40), 20).draw(torch.device("cpu"))
+    candidates = CandidateSampler(torch.ones(40), 20).draw(0, torch.device("cpu"))
     streams = {"targets": targets, "backward_input_ids": back, "backward_targets": back_targets}
     output = model(ids, **streams, candidates=candidates)
     assert output.loss > 0

@@ -107,7 +107,7 @@ def test_the_loss_is_of_the_next_token_by_labels_and_by_targets(tiny: GptConfig)
 
 def test_sampled_training_moves_no_word_that_is_neither_drawn_nor_there(tiny: GptConfig) -> None:
     model = GptForCausalLM(tiny).train()
-    drawn = CandidateSampler(torch.ones(50), 10).draw(torch.device("cpu"))
+    drawn = CandidateSampler(torch.ones(50), 10).draw(0, torch.device("cpu"))
     ids = torch.randint(0, 50, (2, 8))
     model(ids[:, :-1], targets=ids[:, 1:], candidates=drawn).loss.backward()
     moved = set(model.transformer.tokens_embed.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist())

@@ -104,7 +104,7 @@ def test_training_against_candidates_reaches_every_layer(
     language_model: BuildModel, tokens: DrawTokens
 ) -> None:
     model, ids = language_model().train(), tokens(3, 8)
-    candidates = CandidateSampler(torch.ones(60), 10).draw(torch.device("cpu"))
+    candidates = CandidateSampler(torch.ones(60), 10).draw(0, torch.device("cpu"))
     model(ids, targets=ids, candidates=candidates).loss.backward()
     assert all(bool(p.grad.isfinite().all()) and bool((p.grad != 0).any()) for p in model.parameters())
 
