@@ -26,7 +26,7 @@ from nlptl.strategies.freeze import freeze
 from nlptl.training.checkpoints import written_whole
 from nlptl.training.models import LayeredClassifier
 from nlptl.training.precision import inference_precision, resolve_device
-from nlptl.training.trainers import peak_memory_mb
+from nlptl.training.runs import peak_memory_mb
 
 # Beginnings of the config's keys that say nothing of the features: the head's, and where the config was read from.
 NOT_OF_THE_BODY = ("head", "problem_type", "_name_or_path")

@@ -26,7 +26,7 @@ from nlptl.pretrained.models import ModelFolder
 from nlptl.training.batching import Encoding, LengthBuckets, padded
 from nlptl.training.memory import training_memory_mb
 from nlptl.training.precision import training_precision
-from nlptl.training.trainers import peak_memory_mb
+from nlptl.training.runs import peak_memory_mb
 
 SAMPLE_TEXTS = 2000
 SAMPLE_CHARACTERS = 2_000_000

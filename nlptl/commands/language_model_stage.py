@@ -22,7 +22,7 @@ from nlptl.errors import DataError
 from nlptl.families.base import Family
 from nlptl.training.language_modeling import HeldOut, LanguageModelJob
 from nlptl.training.models import LayeredModel
-from nlptl.training.trainers import TrainingResult
+from nlptl.training.runs import TrainingResult
 from nlptl.training.windows import CorpusEncoder
 
 MEASURED_WHILE_TRAINING = 200_000  # tokens of the held-out text; the figures at the end are over all of it

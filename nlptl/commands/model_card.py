@@ -7,7 +7,7 @@ from typing import Any
 
 from nlptl.commands.run_folder import command_line
 from nlptl.config import PretrainConfig, RunConfig
-from nlptl.training.trainers import TrainingResult
+from nlptl.training.runs import TrainingResult
 from nlptl.version import __version__
 
 

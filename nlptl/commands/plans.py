@@ -8,7 +8,7 @@ from typing import TypeVar
 from nlptl.config import FinetuneConfig, LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.errors import ConfigError
 from nlptl.training.precision import resolve_device, training_precision
-from nlptl.training.trainers import TrainingPlan
+from nlptl.training.runs import TrainingPlan
 
 Value = TypeVar("Value")
 

@@ -21,7 +21,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import Classifier, load_classifier
 from nlptl.commands.run_folder import check_output_file
 from nlptl.config import PredictConfig
-from nlptl.data.datasets import Columns, iterate_rows
+from nlptl.data.columns import Columns
 from nlptl.data.encoding import Truncation
 from nlptl.data.lines import stdin_rows_as_they_come
 from nlptl.errors import DataError, RunFailed, UsageError
@@ -37,15 +37,18 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
         raise UsageError("nothing to predict", "nlptl predict", "name a data file, or - for standard input")
     if config.output is not None:
         check_output_file(config.output, config.data, force=invocation.force or invocation.dry_run)
-    columns = Columns(config.text_column, config.text_pair_column, config.label_column)
-    rows: Iterator[Mapping[str, Any] | None] = (
-        processes.read_by_leader(stdin_rows_as_they_come())
-        if config.data == "-"
-        else iterate_rows(
+    rows: Iterator[Mapping[str, Any] | None]
+    if config.data == "-":
+        rows = processes.read_by_leader(stdin_rows_as_they_come())
+    else:
+        from nlptl.data.datasets import (
+            iterate_rows,  # a line from a pipe has no need of the library behind it
+        )
+
+        columns = Columns(config.text_column, config.text_pair_column, config.label_column)
+        rows = iterate_rows(
             config.data, columns=columns, offline=config.offline, on_note=invocation.reporter.note
         )
-    )
-    if config.data != "-":
         first = next(rows, None)  # a bad file is found before the model is loaded
         if first is None:
             raise DataError("there are no data rows", f"in {config.data}", "it needs at least one")

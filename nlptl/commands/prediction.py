@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import (
     AutoModelForSequenceClassification,
@@ -18,11 +17,13 @@ from transformers import (
 from nlptl.config import RunConfig, TrainingConfig
 from nlptl.data.encoding import EncodedRows, encode_rows
 from nlptl.errors import DataError, ModelError
-from nlptl.evaluation.metrics import classification_metrics
 from nlptl.pretrained.models import find_model
 from nlptl.training.inference import ROWS_A_BATCH, class_probabilities
 from nlptl.training.precision import Precision, inference_precision, resolve_device
 from nlptl.training.progress import Reporter
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 ROWS_IN_MEMORY = 2048
 NO_LIMIT = 10**9  # tokenizers write a larger number where texts of any length are read
@@ -148,6 +149,8 @@ def measured(
         raise DataError("no labelled row to measure on", "the evaluation data", "give data with labels")
     probabilities = classifier.probabilities(encoded, reporter)
     labels = np.asarray(rows["label_id"])
+    from nlptl.evaluation.metrics import classification_metrics  # predicting has no need of scikit-learn
+
     metrics = classification_metrics(
         labels.astype(np.int64),
         probabilities.astype(np.float64),

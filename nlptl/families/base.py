@@ -40,7 +40,7 @@ from nlptl.training.language_modeling import (
     train_language_model,
 )
 from nlptl.training.models import LayeredClassifier, LayeredModel
-from nlptl.training.trainers import TrainingResult
+from nlptl.training.runs import TrainingResult
 from nlptl.training.windows import Corpus, CorpusEncoder, stream_windows
 
 # Keys of a model's config that follow from something else.

@@ -17,7 +17,8 @@ from nlptl.training.inference import class_probabilities
 from nlptl.training.models import LayeredClassifier
 from nlptl.training.precision import Precision
 from nlptl.training.progress import Reporter
-from nlptl.training.trainers import ClassifierTrainer, Evaluation, TrainingPlan, TrainingResult
+from nlptl.training.runs import Evaluation, TrainingPlan, TrainingResult
+from nlptl.training.trainers import ClassifierTrainer
 from nlptl.training.unfreezing import GradualUnfreezing, freeze_below
 
 

@@ -20,7 +20,8 @@ from nlptl import processes
 from nlptl.nn.softmax import CandidateSampler
 from nlptl.training.models import LayeredModel
 from nlptl.training.progress import Reporter
-from nlptl.training.trainers import Evaluation, LanguageModelTrainer, TrainingPlan, TrainingResult, detached
+from nlptl.training.recurrent_state import detached
+from nlptl.training.runs import Evaluation, TrainingPlan, TrainingResult
 
 Window = tuple[NDArray[np.integer[Any]], ...]
 WindowCollate = Callable[[Sequence[Window]], dict[str, Tensor]]
@@ -92,6 +93,8 @@ def train_language_model(job: LanguageModelJob) -> TrainingResult:
     Raises:
         Interrupted, RunFailed: as `RunTrainer.run`.
     """
+    from nlptl.training.trainers import LanguageModelTrainer  # with it comes more than all else together
+
     device = job.plan.device
 
     def evaluate() -> Evaluation:

@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import PreTrainedModel
 
 from nlptl.training.precision import Precision, autocast
-from nlptl.training.trainers import peak_memory_mb
+from nlptl.training.runs import peak_memory_mb
 
 
 def training_memory_mb(

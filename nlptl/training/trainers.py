@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -45,52 +43,14 @@ from nlptl.training.interrupts import StopRequest, stop_on_signal
 from nlptl.training.models import LayeredModel
 from nlptl.training.optimizers import OpenAIAdam
 from nlptl.training.param_groups import param_groups
-from nlptl.training.precision import Precision, autocast
+from nlptl.training.precision import autocast
 from nlptl.training.progress import Reporter, figures_line
+from nlptl.training.recurrent_state import detached, joined, on_cpu, own_streams
+from nlptl.training.runs import Evaluation, TrainingPlan, TrainingResult, peak_memory_mb
 from nlptl.training.schedules import build_schedule
 
 OWN_STATE = "nlptl_state.json"
 RECURRENT_STATE = "recurrent_state.pt"
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How weights move in one stage of a run.
-
-    Attributes:
-        stage: its name for people.
-        output: the run's folder: `checkpoints/`, `model/` and `log.jsonl` are written in it.
-        max_steps: stop after so many steps where `epochs` takes more; None for whole epochs.
-        early_stopping: stop after so many evaluations without a better one; 0 for never.
-    """
-
-    stage: str
-    output: Path
-    epochs: int
-    learning_rate: float
-    discriminative_decay: float
-    schedule: str
-    optimizer: str
-    betas: tuple[float, float]
-    weight_decay: float
-    gradient_clip: float
-    device: torch.device
-    precision: Precision
-    seed: int
-    max_steps: int | None = None
-    early_stopping: int = 0
-    checkpoint_minutes: float = 5.0
-    log_steps: int = 20
-    evaluate_steps: int = 0
-    tracker: str = "none"
-
-
-@dataclass
-class Evaluation:
-    """What an evaluation on held-out data says: figures, and a score of which more is better."""
-
-    figures: dict[str, float]
-    score: tuple[float, ...]
 
 
 @dataclass
@@ -104,19 +64,6 @@ class RunState:
     evaluations_since_best: int = 0
     stopped_early: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A finished stage: steps and tokens over all its sittings, seconds of work, MiB at the peak, held-out curve."""
-
-    steps: int
-    epochs: float
-    tokens: int
-    seconds: float
-    peak_memory_mb: float
-    history: list[dict[str, float]]
-    best_step: int
 
 
 class RunTrainer(Trainer):
@@ -497,44 +444,6 @@ class ClassifierTrainer(RunTrainer):
         """One batch of documents."""
         extra = {} if self.class_weights is None else {"class_weights": self.class_weights}
         return model(**inputs, **extra)
-
-
-def detached(state: Any) -> Any:
-    """A nested state without its history."""
-    if state is None or isinstance(state, Tensor):
-        return None if state is None else state.detach()
-    return tuple(detached(part) for part in state)
-
-
-def on_cpu(state: Any) -> Any:
-    """A nested state in this machine's memory."""
-    if state is None or isinstance(state, Tensor):
-        return None if state is None else state.cpu()
-    return tuple(on_cpu(part) for part in state)
-
-
-def joined(states: Sequence[Any]) -> Any:
-    """The states of consecutive streams as one; those that are None are left out, and streams are dimension 1."""
-    present = [state for state in states if state is not None]
-    if not present or isinstance(present[0], Tensor):
-        return torch.cat(present, dim=1) if present else None
-    return tuple(joined(parts) for parts in zip(*present, strict=True))
-
-
-def own_streams(state: Any) -> Any:
-    """The part of a nested state that belongs to the streams that this process reads."""
-    if isinstance(state, Tensor):
-        own = processes.own_part(state.shape[1])
-        return state[:, own if own.start < own.stop else slice(0, 1)].contiguous()
-    return tuple(own_streams(part) for part in state)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The most memory used so far, MiB: of the GPU where the run is on one, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def _out_of_memory(stage: str) -> RunFailed:

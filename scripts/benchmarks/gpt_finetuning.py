@@ -41,7 +41,8 @@ from nlptl.strategies.examples import Examples
 from nlptl.training.batching import LengthBuckets, padded
 from nlptl.training.inference import class_probabilities
 from nlptl.training.progress import Reporter
-from nlptl.training.trainers import ClassifierTrainer, TrainingPlan, peak_memory_mb
+from nlptl.training.runs import TrainingPlan, peak_memory_mb
+from nlptl.training.trainers import ClassifierTrainer
 
 # Twentieths of TREC's 5,452 training questions: words and signs, and two marks.
 TREC_LENGTHS = [7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 15, 15, 16, 18, 19, 23]

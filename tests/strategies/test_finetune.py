@@ -17,7 +17,7 @@ from nlptl.strategies.examples import Examples
 from nlptl.strategies.finetune import fine_tune, validation_figures
 from nlptl.training.inference import class_probabilities
 from nlptl.training.progress import Reporter
-from nlptl.training.trainers import TrainingPlan, TrainingResult
+from nlptl.training.runs import TrainingPlan, TrainingResult
 
 
 def build(**options: Any) -> UlmfitForSequenceClassification:

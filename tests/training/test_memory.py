@@ -6,7 +6,7 @@ import torch
 from nlptl.families.gpt.classification import GptForSequenceClassification
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.training.memory import training_memory_mb
-from nlptl.training.trainers import peak_memory_mb
+from nlptl.training.runs import peak_memory_mb
 
 
 def batch(rows: int) -> dict[str, torch.Tensor]:

@@ -34,7 +34,7 @@ from nlptl.families.transformer.tokenization import (
 )
 from nlptl.training.language_modeling import HeldOut, LanguageModelJob, Window, WindowCollate
 from nlptl.training.models import LayeredClassifier, LayeredModel
-from nlptl.training.trainers import TrainingResult
+from nlptl.training.runs import TrainingResult
 from nlptl.training.windows import Corpus, stream_windows
 
 # A small model that reads its text about once is far from learning it by heart.

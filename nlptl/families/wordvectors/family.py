@@ -32,7 +32,7 @@ from nlptl.families.wordvectors.tokenization import WordVectorsTokenizer, train_
 from nlptl.families.wordvectors.training import check_plan, train_word_vectors
 from nlptl.training.language_modeling import HeldOut, LanguageModelJob, WindowCollate
 from nlptl.training.models import LayeredClassifier, LayeredModel
-from nlptl.training.trainers import TrainingResult
+from nlptl.training.runs import TrainingResult
 from nlptl.training.windows import CorpusEncoder, Windows
 
 # A step is a slice of batch_size x bptt words. gensim's updates are plain: they have no use for the optimizer's keys

@@ -36,8 +36,8 @@ from nlptl.training.checkpoints import (
 from nlptl.training.interrupts import stop_on_signal
 from nlptl.training.language_modeling import LanguageModelJob
 from nlptl.training.progress import figures_line
+from nlptl.training.runs import TrainingPlan, TrainingResult, peak_memory_mb
 from nlptl.training.schedules import build_schedule
-from nlptl.training.trainers import TrainingPlan, TrainingResult, peak_memory_mb
 from nlptl.training.windows import Windows
 
 WINDOW = 5  # words to each side, the reach drawn anew for each word

@@ -20,7 +20,7 @@ from nlptl.training.language_modeling import (
     next_token_batch,
 )
 from nlptl.training.progress import Reporter
-from nlptl.training.trainers import TrainingPlan
+from nlptl.training.runs import TrainingPlan
 from nlptl.training.windows import Windows
 
 TOPICS = (
