@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,8 +42,7 @@ def own_sizes(size: Size) -> dict[str, int]:
 def encoder_flops(size: Size) -> int:
     """Operations of the LSTMs' matrix products for one token, forward; training takes three times as many."""
     widths = [size["embedding"], *[size["hidden"]] * (size["layers"] - 1), size["embedding"]]
-    pairs = zip(widths[:-1], widths[1:], strict=True)
-    return sum(2 * 4 * after * (before + after) for before, after in pairs)
+    return sum(2 * 4 * after * (before + after) for before, after in itertools.pairwise(widths))
 
 
 def fastai_stopwatch(steps: int) -> Any:
@@ -49,8 +50,6 @@ def fastai_stopwatch(steps: int) -> Any:
 
     It ends before fastai measures on its validation texts, which is no part of training.
     """
-    import time
-
     from fastai.callback.core import Callback, CancelFitException
 
     class Stopwatch(Callback):

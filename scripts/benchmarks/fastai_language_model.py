@@ -164,7 +164,7 @@ def _by_nlptl(
     warmup: int,
     steps: int,
 ) -> tuple[Callable[[Tensor], Tensor], float, str, int]:
-    """As `nlptl pretrain --family ulmfit --size base` does it, by the family's recipe: logits, seconds, precision, words scored."""
+    """As `nlptl pretrain --family ulmfit --size base` does it: logits, seconds, precision, words scored."""
     import torch
     from stopwatch import Stopwatch
     from torch.utils.data import DataLoader

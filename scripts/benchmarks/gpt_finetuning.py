@@ -12,68 +12,41 @@ usage: python scripts/benchmarks/gpt_finetuning.py --output gpt.json [--rounds 5
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import itertools
 import json
 import math
-import os
 import re
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-import transformers
-from torch.utils.data import DataLoader
-from transformers import OpenAIGPTConfig, OpenAIGPTForSequenceClassification, Trainer, TrainingArguments
+from side_by_side import Figures, Job, System, compare, in_child, option_parser, peak_memory
 
-from nlptl.families.gpt.classification import GptForSequenceClassification
-from nlptl.families.gpt.configuration import GptConfig
-from nlptl.families.gpt.family import GptFamily
-from nlptl.strategies.examples import Examples
-from nlptl.training.batching import LengthBuckets, padded
-from nlptl.training.inference import class_probabilities
-from nlptl.training.progress import Reporter
-from nlptl.training.trainers import ClassifierTrainer, TrainingPlan, peak_memory_mb
+if TYPE_CHECKING:
+    import torch
+    from stopwatch import Stopwatch
+
+    from nlptl.strategies.examples import Examples
 
 # Twentieths of TREC's 5,452 training questions: words and signs, and two marks.
 TREC_LENGTHS = [7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 15, 15, 16, 18, 19, 23]
 LONG, VOCABULARY, CLASSES = 512, 40478, 6
 PREDICTED = 4  # batches predicted for each step of training
-SYSTEMS: dict[str, dict[str, Any]] = {
-    f"{name}, {precision}": {"peer": peer, "precision": precision, "lm_weight": weight}
+SYSTEMS = tuple(
+    System(
+        f"{name}, {precision}",
+        {"peer": peer, "precision": precision, "lm_weight": weight},
+        f"transformers, {precision}",
+    )
     for precision in ("fp32", "bf16")
     for name, peer, weight in (
         ("transformers", True, 0.0),
         ("nlptl", False, 0.0),
         ("nlptl with the language model's loss", False, 0.5),
     )
-}
-CPU = torch.device("cpu")
-Job = dict[str, Any]
-
-
-class Enough(Exception):
-    """The steps to be counted are done."""
-
-
-class Stopwatch(transformers.TrainerCallback):
-    """Times the second pass over so many batches."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps, self.ends = steps, list[float]()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.monotonic())
-        if len(self.ends) == 2 * self.steps:
-            raise Enough
+)
+Values = dict[str, Any]
 
 
 def texts(lengths: Sequence[int], count: int, seed: int = 0) -> Examples:

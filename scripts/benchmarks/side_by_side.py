@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 RATIOS = ("speed", "memory")  # figures that are compared with another system's
+PLACES = ("file", "folder")  # values of a job that tell nothing after the run
 PACKAGES = ("nlptl", "torch", "transformers")
 PEAK_WIDTH, PEAK_TRIES, PEAK_SECONDS = 2048, 8, 5.0
 
@@ -92,7 +93,10 @@ def compare(
     """
     names = [*PACKAGES, *packages]
     report: Figures = {"machine": in_child(machine, packages=names), **facts}
-    report["jobs"] = {job.name: {"unit": job.unit, **job.values} for job in jobs}
+    report["jobs"] = {
+        job.name: {"unit": job.unit, **{key: job.values[key] for key in job.values if key not in PLACES}}
+        for job in jobs
+    }
     runs: dict[str, dict[str, list[Figures]]] = {job.name: {} for job in jobs}
     peaks: list[dict[str, float]] = []
     for number in range(1, options.rounds + 1):
