@@ -6,6 +6,7 @@ in threads over all cores. Each measurement starts afresh and begins with nothin
 is the share of texts that get the very same words from both. Memory is that of the process itself, without fastai's
 workers.
 
+needs: pip install ".[benchmarks]"
 usage: python scripts/benchmarks/fastai_tokens.py --data TEXTS --output tokens.json [--megabytes 20] [--rounds 5]
 """
 
