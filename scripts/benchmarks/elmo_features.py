@@ -2,18 +2,14 @@
 
 The model is the original release's (char-CNN of 2,048 filters, two layers of 4,096 cells, projection 512), its weights
 random and in the released format; they go through `nlptl models import` and `nlptl extract-features` as a user's would.
-Each precision runs in a process of its own.
+The share of the peak is that of the LSTMs alone.
 
-usage: python scripts/benchmarks/elmo_features.py --data SENTENCES [--rows 1000] [--rounds 3] [--json FILE]
+usage: python scripts/benchmarks/elmo_features.py --data SENTENCES [--rows 1000] [--rounds 3] [--output FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +21,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
+from side_by_side import Figures, Job, System, compare, in_child, option_parser, peak_memory
 
 OPTIONS = {
     "lstm": {
@@ -47,9 +43,9 @@ OPTIONS = {
 }
 
 
-def write_release(folder: Path) -> None:
-    """`options.json` and `weights.hdf5` as released, of random numbers with the spread of trained ones."""
-    random = np.random.default_rng(0)
+def write_release(place: str) -> None:
+    """In a folder `options.json` and `weights.hdf5` as released, of random numbers with the spread of trained ones."""
+    folder, random = Path(place), np.random.default_rng(0)
     lstm, cnn = OPTIONS["lstm"], OPTIONS["char_cnn"]
     (folder / "options.json").write_text(json.dumps(OPTIONS), encoding="utf-8")
     with h5py.File(folder / "weights.hdf5", "w") as file:
@@ -77,17 +73,6 @@ def write_release(folder: Path) -> None:
                 put(f"{cell}/W_P_0", lstm["dim"], lstm["projection_dim"])
 
 
-def matrix_product_peak(dtype: torch.dtype) -> float:
-    """The most GFLOP/s that a square product of 2,048 reaches here."""
-    one, other = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(12):
-        began = time.perf_counter()
-        one @ other
-        best = min(best, time.perf_counter() - began)
-    return float(2 * 2048**3 / best / 1e9)
-
-
 def timed(seconds: dict[str, float], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, its time added up under `name`."""
 
@@ -101,7 +86,7 @@ def timed(seconds: dict[str, float], name: str, function: Callable[..., Any]) ->
     return run
 
 
-def one_run(model: str, data: str, precision: str, output: Path) -> dict[str, Any]:
+def features(model: str, data: str, precision: str, output: str) -> Figures:
     """`nlptl extract-features` in this process, with the time of its two large parts."""
     import nlptl
     from nlptl.commands.extract_features import extract_features
@@ -125,75 +110,63 @@ def one_run(model: str, data: str, precision: str, output: Path) -> dict[str, An
     }
     config = validated(ExtractConfig, {**values, "pretokenized": True, "device": "cpu", "offline": True})
     report = extract_features(config, Invocation(force=True, reporter=Reporter(quiet=True)))
+    tokens = report["tokens_per_second"] * report["seconds"]
     return {
-        "tokens_per_second": report["tokens_per_second"],
+        "speed": report["tokens_per_second"],
+        "memory": peak_memory(),
         "seconds": report["seconds"],
-        "char_cnn_seconds": round(seconds["char_cnn"], 2),
-        "lstms_seconds": round(seconds["lstms"], 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10),
+        "char_cnn seconds": round(seconds["char_cnn"], 2),
+        "lstms seconds": round(seconds["lstms"], 2),
+        "gflops": tokens * lstm_flops() / seconds["lstms"] / 1e9,
+        "precision": precision,
     }
 
 
-def sentences(data: str, rows: int, folder: Path) -> Path:
-    """The first texts of the data, in a file of their own."""
+def lstm_flops() -> int:
+    """Operations of both directions' matrix products for one token."""
+    lstm = OPTIONS["lstm"]
+    cell, projected = lstm["dim"], lstm["projection_dim"]
+    return int(2 * lstm["n_layers"] * (2 * 4 * cell * 2 * projected + 2 * cell * projected))
+
+
+def sentences(data: str, rows: int, file: str) -> int:
+    """Write the first texts of the data to a file of their own; how many they are."""
     from nlptl.data.datasets import Columns, load_rows
 
     loaded, _ = load_rows(data, columns=Columns(), labels="optional", offline=True)
-    file = folder / "sentences.jsonl"
     lines = [json.dumps({"text": loaded[number]["text"]}) for number in range(min(rows, len(loaded)))]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
+    Path(file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(lines)
 
 
 def main() -> None:
     """Run every precision `--rounds` times, by turns, and print medians."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser(__doc__, rounds=3)
     parser.add_argument("--data", required=True, help="sentences, already cut into words")
     parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--one", nargs=3, metavar=("MODEL", "PRECISION", "OUTPUT"), help=argparse.SUPPRESS)
+    parser.add_argument("--json", dest="output", type=Path, help="the same as --output")
     options = parser.parse_args()
-    if options.one:
-        model, precision, output = options.one
-        print(json.dumps(one_run(model, options.data, precision, Path(output))))
-        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_release(folder)
+        for task, values in (
+            (write_release, {"place": name}),
+            (
+                sentences,
+                {"data": options.data, "rows": options.rows, "file": str(folder / "sentences.jsonl")},
+            ),
+        ):
+            found = in_child(task, **values)
+            if isinstance(found, dict):
+                parser.error(found["failed"])
         imported = [sys.executable, "-m", "nlptl", "models", "import", "--from", "allennlp", "--quiet"]
         imported += ["--weights", str(folder / "weights.hdf5"), "--options", str(folder / "options.json")]
         subprocess.run([*imported, "--output", str(folder / "elmo")], check=True, stdout=subprocess.DEVNULL)
         (folder / "weights.hdf5").unlink()
-        data = sentences(options.data, options.rows, folder)
-        runs: dict[str, list[dict[str, Any]]] = {"fp32": [], "bf16": []}
-        for _ in range(options.rounds):
-            for precision, results in runs.items():
-                line = [
-                    sys.executable,
-                    __file__,
-                    "--data",
-                    str(data),
-                    "--one",
-                    str(folder / "elmo"),
-                    precision,
-                ]
-                done = subprocess.run(
-                    [*line, str(folder / "features.hdf5")], check=True, capture_output=True, text=True
-                )
-                results.append(json.loads(done.stdout.splitlines()[-1]))
-    figures: dict[str, Any] = {
-        precision: {key: statistics.median(run[key] for run in results) for key in results[0]}
-        for precision, results in runs.items()
-    }
-    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        figures[precision]["matrix_product_peak_gflops"] = round(matrix_product_peak(dtype))
-    figures["threads"], figures["processors"] = torch.get_num_threads(), os.cpu_count()
-    print(json.dumps(figures, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        values = {"model": "elmo", "data": "sentences.jsonl", "output": "features.hdf5"}
+        values = {key: str(folder / file) for key, file in values.items()}
+        systems = [System(precision, {"precision": precision}, "fp32") for precision in ("fp32", "bf16")]
+        job = Job(f"features of {found} sentences", "tokens a second", features, values, systems)
+        compare([job], options)
 
 
 if __name__ == "__main__":
