@@ -170,7 +170,7 @@ class RunTrainer(Trainer):
         if (
             processes.count() > 1
         ):  # each drops other units; those that go on have their random numbers restored
-            set_seed(self.plan.seed + processes.number())
+            set_seed((self.plan.seed + processes.number()) % 2**32)
         self.began = self.saved = time.monotonic()
         with stop_on_signal() as self.stop:
             try:
