@@ -15,7 +15,7 @@ from nlptl import processes
 from nlptl.errors import ConfigError, DataError, FailedElsewhere, Interrupted, RunFailed, UsageError
 from nlptl.nn.batch_norm import batch_norm
 from nlptl.training.batching import STANDS_IN, own_batches
-from nlptl.training.trainers import joined, own_streams
+from nlptl.training.recurrent_state import joined, own_streams
 
 Become = Callable[[int, int], None]
 

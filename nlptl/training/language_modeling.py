@@ -20,7 +20,8 @@ from nlptl import processes
 from nlptl.nn.softmax import CandidateSampler
 from nlptl.training.models import LayeredModel
 from nlptl.training.progress import Reporter
-from nlptl.training.trainers import Evaluation, LanguageModelTrainer, TrainingPlan, TrainingResult, detached
+from nlptl.training.recurrent_state import detached
+from nlptl.training.trainers import Evaluation, LanguageModelTrainer, TrainingPlan, TrainingResult
 
 Window = tuple[NDArray[np.integer[Any]], ...]
 WindowCollate = Callable[[Sequence[Window]], dict[str, Tensor]]

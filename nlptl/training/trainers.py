@@ -46,6 +46,7 @@ from nlptl.training.optimizers import OpenAIAdam
 from nlptl.training.param_groups import param_groups
 from nlptl.training.precision import Precision, autocast
 from nlptl.training.progress import Reporter, figures_line
+from nlptl.training.recurrent_state import detached, joined, on_cpu, own_streams
 from nlptl.training.schedules import build_schedule
 
 OWN_STATE = "nlptl_state.json"
@@ -167,9 +168,8 @@ class RunTrainer(Trainer):
             RunFailed: the loss diverged, or memory ran out.
         """
         checkpoint = processes.first(lambda: self._place_to_go_on(resume))
-        if (
-            processes.count() > 1
-        ):  # each drops other units; those that go on have their random numbers restored
+        if processes.count() > 1:
+            # Each drops units of its own; where as many go on as there were, their random numbers are restored.
             set_seed((self.plan.seed + processes.number()) % 2**32)
         self.began = self.saved = time.monotonic()
         with stop_on_signal() as self.stop:
@@ -495,36 +495,6 @@ class ClassifierTrainer(RunTrainer):
         """One batch of documents."""
         extra = {} if self.class_weights is None else {"class_weights": self.class_weights}
         return model(**inputs, **extra)
-
-
-def detached(state: Any) -> Any:
-    """A nested state without its history."""
-    if state is None or isinstance(state, Tensor):
-        return None if state is None else state.detach()
-    return tuple(detached(part) for part in state)
-
-
-def on_cpu(state: Any) -> Any:
-    """A nested state in this machine's memory."""
-    if state is None or isinstance(state, Tensor):
-        return None if state is None else state.cpu()
-    return tuple(on_cpu(part) for part in state)
-
-
-def joined(states: Sequence[Any]) -> Any:
-    """The states of consecutive streams as one; those that are None are left out, and streams are dimension 1."""
-    present = [state for state in states if state is not None]
-    if not present or isinstance(present[0], Tensor):
-        return torch.cat(present, dim=1) if present else None
-    return tuple(joined(parts) for parts in zip(*present, strict=True))
-
-
-def own_streams(state: Any) -> Any:
-    """The part of a nested state that belongs to the streams that this process reads."""
-    if isinstance(state, Tensor):
-        own = processes.own_part(state.shape[1])
-        return state[:, own if own.start < own.stop else slice(0, 1)].contiguous()
-    return tuple(own_streams(part) for part in state)
 
 
 def peak_memory_mb(device: torch.device) -> float:
