@@ -53,7 +53,7 @@ _meeting = _Meeting()
 
 def number() -> int:
     """This process's number, from 0 on; known before they meet."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK", "0")) if started() > 1 else 0
 
 
 def is_leader() -> bool:
@@ -78,10 +78,13 @@ def meet(device: str) -> None:
         device: as `--device` names it.
 
     Raises:
-        UsageError: there are fewer GPUs than processes.
+        UsageError: there are fewer GPUs than processes, or each is to hold a part of the model.
     """
     if started() < 2:
         return
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        cause = "models are trained whole on each GPU, and not in parts (FSDP)"
+        raise UsageError(cause, "the config of accelerate", "use distributed_type: MULTI_GPU, or torchrun")
     import torch
     import torch.distributed as dist
 
@@ -350,18 +353,17 @@ def says(error: BaseException) -> bool:
     return error.exit_code == RunFailed.exit_code or os.environ.get("LOCAL_RANK") == "0"
 
 
-def explained(error: RuntimeError) -> BaseException:
-    """An error of a connection as what it means: that another process has ended; any other error as it is."""
-    if count() == 1:
-        return error
+def lost_another(error: RuntimeError) -> NlptlError | None:
+    """What an error of a connection means, which is that another process has ended; None of any other error."""
+    if started() == 1:
+        return None
     import torch.distributed as dist
 
     said = str(error)
     if not isinstance(error, dist.DistError) and "gloo" not in said and "by peer" not in said:
-        return error
+        return None
     cause = "another process of this command has ended or is out of reach"
-    ended = RunFailed(cause, None, "see what it said; a training run goes on with --resume")
-    return reported_once(ended)
+    return reported_once(RunFailed(cause, None, "see what it said; a training run goes on with --resume"))
 
 
 def _exit_code(error: BaseException) -> int:

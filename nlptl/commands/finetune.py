@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
+from nlptl import processes
 from nlptl.commands.checks import check_training
 from nlptl.commands.classifier_stage import (
     ClassifierStage,
@@ -216,7 +217,7 @@ def _tuned(
     place = folder / name
     if run_folder.is_finished(place):
         return place / "model"
-    place.mkdir(exist_ok=True)
+    processes.first(lambda: place.mkdir(exist_ok=True))
     text = tuning_text(config, task.train)
     tokenizer = source.load_tokenizer()
     set_seed(config.seed)

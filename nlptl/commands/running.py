@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import pkgutil
@@ -15,7 +16,7 @@ import nlptl
 from nlptl import processes
 from nlptl.commands.printing import print_report
 from nlptl.commands.run_folder import resume_command, saved_config_file
-from nlptl.config import PredictConfig, RunConfig, TrainingConfig, load_config
+from nlptl.config import ImportConfig, PredictConfig, RunConfig, TrainingConfig, load_config
 from nlptl.errors import Interrupted, ThresholdMissed, UsageError
 
 # What the command line says beside the keys of a config.
@@ -89,13 +90,17 @@ def run_command(
         invocation = Invocation(resume, force, dry_run, Reporter(quiet or not processes.is_leader()))
         # What a library prints must not end up in the result.
         with contextlib.nullcontext() if rows_only else contextlib.redirect_stdout(sys.stderr):
-            report = pkgutil.resolve_name(command)(config, invocation)
+            work = functools.partial(pkgutil.resolve_name(command), config, invocation)
+            # To convert a checkpoint is the work of one process; the other commands share theirs out.
+            report = processes.first(work) if isinstance(config, ImportConfig) else work()
             processes.leave()
     except ThresholdMissed as missed:
         show(missed.report)
         raise
     except RuntimeError as error:
-        raise processes.explained(error) from error
+        if (ended := processes.lost_another(error)) is not None:
+            raise ended from error
+        raise
     except KeyboardInterrupt:
         raise Interrupted("stopped", None, _way_on(config)) from None
     except Interrupted as stopped:

@@ -88,11 +88,11 @@ def document_features(
         cached: a `.npz` file that is read where it exists and written otherwise; its name has to tell model and texts.
 
     Returns:
-        One array (texts, width) for each head of the classifier.
+        One array (texts, width) for each head of the classifier; nothing where this process does not lead.
     """
-    found = processes.told(_stored(cached))
-    if found is not None:
-        return found
+    found = _stored(cached) if processes.is_leader() else None
+    if processes.told(found is not None):
+        return found or []
     reporter.start("features", len(examples))
 
     def represent(batch: dict[str, Tensor]) -> list[Tensor]:

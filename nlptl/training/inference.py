@@ -44,7 +44,7 @@ def in_order(
 ) -> list[NDArray[np.float32]]:
     """Apply `function` to padded batches and put its rows back in the order of `encodings`.
 
-    Several processes share the batches out among them, and all get all results.
+    Several processes share the batches out among them; the leader gets all results, and the others none.
 
     Args:
         function: a batch on the model's device -> tensors with a row for each text.
@@ -72,7 +72,7 @@ def in_order(
             result[rows] = array
         done += len(rows)
         on_rows(done)
-    return processes.told(results)
+    return results
 
 
 def class_probabilities(
@@ -82,7 +82,10 @@ def class_probabilities(
     most_rows: int = ROWS_A_BATCH,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> NDArray[np.float32]:
-    """Probabilities of the classes, (texts, classes): softmax, or sigmoid of each class where a text has several."""
+    """Probabilities of the classes, (texts, classes): softmax, or sigmoid of each class where a text has several.
+
+    Several processes share the work, and all get the result.
+    """
     several = model.config.problem_type == "multi_label_classification"
 
     def probabilities(batch: dict[str, Tensor]) -> list[Tensor]:
@@ -91,4 +94,5 @@ def class_probabilities(
 
     if not encodings:
         return np.empty((0, int(model.config.num_labels or 0)), dtype=np.float32)
-    return in_order(probabilities, model, encodings, precision, most_rows, on_rows)[0]
+    (found,) = processes.told(in_order(probabilities, model, encodings, precision, most_rows, on_rows))
+    return found

@@ -116,10 +116,9 @@ class RunTrainer(Trainer):
             RunFailed: the loss diverged, or memory ran out.
         """
         checkpoint = processes.first(lambda: self._place_to_go_on(resume))
-        if (
-            processes.count() > 1
-        ):  # each drops other units; those that go on have their random numbers restored
-            set_seed(self.plan.seed + processes.number())
+        if processes.count() > 1:
+            # Each drops units of its own; where as many go on as there were, their random numbers are restored.
+            set_seed((self.plan.seed + processes.number()) % 2**32)
         self.began = self.saved = time.monotonic()
         with stop_on_signal() as self.stop:
             try:

@@ -62,7 +62,7 @@ TUNING = {
 }
 HEADS = ("logistic", "bilstm-attention")
 FROZEN = {"strategy": "freeze", "architecture": {}}
-RESUMED = ("ulmfit", "elmo", "transformer")
+RESUMED = ("ulmfit", "elmo")
 
 
 @pytest.fixture(scope="module")
