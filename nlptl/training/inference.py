@@ -59,19 +59,19 @@ def in_order(
     @torch.inference_mode()
     def computed(rows: list[int]) -> list[NDArray[np.float32]]:
         batch = padded([encodings[row] for row in rows], model.config.pad_token_id or 0)
-        with autocast(model.device, precision):
-            outputs = function({key: value.to(model.device) for key, value in batch.items()})
+        outputs = function({key: value.to(model.device) for key, value in batch.items()})
         return [output.float().cpu().numpy() for output in outputs]
 
     results: list[NDArray[np.float32]] = []
     done = 0
-    for rows, arrays in processes.shared_out(length_batches(encodings, most_rows), computed):
-        if not results:
-            results = [np.empty((len(encodings), *array.shape[1:]), dtype=np.float32) for array in arrays]
-        for result, array in zip(results, arrays, strict=True):
-            result[rows] = array
-        done += len(rows)
-        on_rows(done)
+    with autocast(model.device, precision):  # once for all batches: weights are cast once
+        for rows, arrays in processes.shared_out(length_batches(encodings, most_rows), computed):
+            if not results:
+                results = [np.empty((len(encodings), *array.shape[1:]), dtype=np.float32) for array in arrays]
+            for result, array in zip(results, arrays, strict=True):
+                result[rows] = array
+            done += len(rows)
+            on_rows(done)
     return results
 
 
