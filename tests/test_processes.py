@@ -154,3 +154,11 @@ def test_a_number_without_others_is_none(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_command_line_need_not_wait_for_torch() -> None:
     code = "import sys; sys.argv = ['nlptl']; import nlptl.processes; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_model_in_parts_is_refused(become: Become, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checkpoints take every process, and the leader alone writes them."""
+    become(0, 2)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UsageError, match="FSDP"):
+        processes.meet("cpu")

@@ -43,7 +43,9 @@ SIZES: dict[str, dict[str, Any]] = {
 AS_CLASSIFIER: dict[str, dict[str, Any]] = {
     "ulmfit": {**{f"{part}_dropout": 0.0 for part in ULMFIT_DROPOUTS}, "chunk_length": 8, **HEAD},
     "elmo": {"dropout": 0.0, "vector_dropout": 0.0, **HEAD},
-    "wordvectors": HEAD,
+    "wordvectors": {
+        "head": "linear"
+    },  # batches of its vectors hardly vary: normalised, rounding would be learned
     "gpt": {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "classifier_dropout": 0.0},
     "transformer": {"dropout": 0.0, "classifier_dropout": 0.0},
 }
