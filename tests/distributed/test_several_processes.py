@@ -40,12 +40,11 @@ SIZES: dict[str, dict[str, Any]] = {
     "gpt": {"n_embd": 8, "n_positions": 32, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0},
     "transformer": {"width": 8, "feed_forward_width": 16, "max_positions": 32, "dropout": 0.0},
 }
+# The vectors of words hardly vary after so few steps: normalised over a batch, they would be made of rounding.
 AS_CLASSIFIER: dict[str, dict[str, Any]] = {
     "ulmfit": {**{f"{part}_dropout": 0.0 for part in ULMFIT_DROPOUTS}, "chunk_length": 8, **HEAD},
     "elmo": {"dropout": 0.0, "vector_dropout": 0.0, **HEAD},
-    "wordvectors": {
-        "head": "linear"
-    },  # batches of its vectors hardly vary: normalised, rounding would be learned
+    "wordvectors": {"head": "linear"},
     "gpt": {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "classifier_dropout": 0.0},
     "transformer": {"dropout": 0.0, "classifier_dropout": 0.0},
 }
