@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 import typer.main
 
+from nlptl import processes
 from nlptl.commands.printing import print_error
 from nlptl.commands.running import run_command
 from nlptl.commands.typer_command import Command
@@ -81,9 +82,12 @@ def main() -> int:
     except BrokenPipeError:
         # The reader has had enough (`| head`); what is still buffered has to go somewhere at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        processes.drop_out(1)
         return 1
     except (Exception, KeyboardInterrupt) as error:
-        return print_error(error, debug="--debug" in words)
+        failed = print_error(error, debug="--debug" in words)
+        processes.drop_out(failed)
+        return failed
     return code if isinstance(code, int) else 0
 
 

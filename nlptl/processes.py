@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nlptl.errors import ConfigError, FailedElsewhere, Interrupted, NlptlError, RunFailed, UsageError
+from nlptl.errors import FailedElsewhere, Interrupted, NlptlError, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,11 +91,11 @@ def meet(device: str) -> None:
 
     on_gpu = device.startswith(("auto", "cuda")) and torch.cuda.is_available()
     if on_gpu:
-        place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if place >= gpus:
-            cause = f"more processes on a machine than GPUs, of which it has {gpus}"
+        beside, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if beside > gpus:
+            cause = f"{beside} processes on a machine with {gpus} GPU{'s' * (gpus > 1)}"
             raise UsageError(cause, "--nproc-per-node", "start one a GPU, or use --device cpu")
-        torch.cuda.set_device(place)
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     _meeting.count = dist.get_world_size()
     _meeting.talk = dist.new_group(backend="gloo", timeout=PATIENCE_WITH_THE_LEADER)
@@ -109,6 +110,17 @@ def leave() -> None:
     wait()
     dist.destroy_process_group()
     _meeting.count, _meeting.talk = 1, None
+
+
+def drop_out(exit_code: int) -> None:
+    """End this process after a failure, where others may be waiting for it; one that is alone goes on to its end.
+
+    To take leave of a group that is broken, or busy on a GPU, may take for ever.
+    """
+    if count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
 
 
 # -- the leader and the others
@@ -342,13 +354,10 @@ def reported_once(error: NlptlError) -> NlptlError:
 
 
 def says(error: BaseException) -> bool:
-    """Whether this process prints an error.
-
-    What is wrong with the command line is so for all. What is wrong with data or a model is so for all of one machine.
-    """
+    """Whether this process prints an error; what a command line, data or a model has wrong is so on a whole machine."""
     if is_leader() or not isinstance(error, NlptlError):
         return True
-    if isinstance(error, (UsageError, ConfigError, Interrupted, FailedElsewhere)):
+    if isinstance(error, (Interrupted, FailedElsewhere)):
         return False
     return error.exit_code == RunFailed.exit_code or os.environ.get("LOCAL_RANK") == "0"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from nlptl import cli
+from nlptl import cli, processes
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.running import CONTROLS, HUSHED
 from nlptl.config import COMMANDS, RunConfig
@@ -459,8 +459,9 @@ def test_libraries_are_offline_and_quiet_when_the_command_begins(nlptl: Runner) 
     assert json.loads(hushed.out) == {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **HUSHED}
 
 
-def test_only_the_first_of_several_processes_reports(nlptl: Runner) -> None:
-    os.environ["RANK"] = "1"
+def test_only_the_first_of_several_processes_reports(nlptl: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "meet", lambda device: None)  # there is nobody to meet
+    os.environ.update(RANK="1", WORLD_SIZE="2")
     outcome = nlptl("finetune --model m --data d -o out --json")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     assert outcome.invocation is not None

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from nlptl import processes
-from nlptl.errors import ConfigError, DataError, FailedElsewhere, Interrupted, RunFailed, UsageError
+from nlptl.errors import DataError, FailedElsewhere, Interrupted, RunFailed, UsageError
 from nlptl.nn.batch_norm import batch_norm
 from nlptl.training.batching import STANDS_IN, own_batches
 from nlptl.training.recurrent_state import joined, own_streams
@@ -100,13 +100,12 @@ def test_batch_normalisation_of_a_shared_batch_is_that_of_torch(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("error", "numbers"),
     [
-        (UsageError("x"), [0]),
-        (ConfigError("x"), [0]),
+        (UsageError("x"), [0, 2]),  # the third is the first of another machine
+        (DataError("x"), [0, 2]),
         (Interrupted("x"), [0]),
         (FailedElsewhere(1), [0]),
         (RunFailed("x"), [0, 1, 2]),
         (ValueError("x"), [0, 1, 2]),
-        (DataError("x"), [0, 2]),  # the third is the first of another machine
     ],
 )
 def test_who_says_what_went_wrong(
@@ -154,3 +153,11 @@ def test_a_number_without_others_is_none(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_command_line_need_not_wait_for_torch() -> None:
     code = "import sys; sys.argv = ['nlptl']; import nlptl.processes; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_model_in_parts_is_refused(become: Become, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checkpoints take every process, and the leader alone writes them."""
+    become(0, 2)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UsageError, match="FSDP"):
+        processes.meet("cpu")
