@@ -29,8 +29,8 @@ def embed(run: Path, name: str, card: Path) -> None:
     config = json.loads((run / "model" / "config.json").read_text(encoding="utf-8"))
     if config["dtype"] != "float32":
         raise SystemExit("the run's weights are not float32")
-    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(run / "model" / file, folder / file)
+    for file in sorted((run / "model").glob("*.json")):  # the config, and whatever the tokenizer consists of
+        shutil.copy(file, folder / file.name)
     shutil.copy(card, folder / "README.md")
 
 
