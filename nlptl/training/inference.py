@@ -15,7 +15,7 @@ from nlptl.training.allocation import keep_freed_memory
 from nlptl.training.batching import Encoding, padded
 from nlptl.training.precision import Precision, autocast
 
-TOKENS_A_BATCH = 8192
+TOKENS_A_BATCH = 8192  # of a model that does not say how many are good for it, as `tokens_at_once`
 ROWS_A_BATCH = 256
 
 
@@ -55,6 +55,7 @@ def in_order(
     """
     keep_freed_memory()
     model.eval()
+    most_tokens = getattr(model, "tokens_at_once", TOKENS_A_BATCH)
 
     @torch.inference_mode()
     def computed(rows: list[int]) -> list[NDArray[np.float32]]:
@@ -65,7 +66,7 @@ def in_order(
     results: list[NDArray[np.float32]] = []
     done = 0
     with autocast(model.device, precision):  # once for all batches: weights are cast once
-        for rows, arrays in processes.shared_out(length_batches(encodings, most_rows), computed):
+        for rows, arrays in processes.shared_out(length_batches(encodings, most_rows, most_tokens), computed):
             if not results:
                 results = [np.empty((len(encodings), *array.shape[1:]), dtype=np.float32) for array in arrays]
             for result, array in zip(results, arrays, strict=True):

@@ -62,6 +62,11 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             self.backward_head = self._build_head()
         self.post_init()
 
+    @property
+    def tokens_at_once(self) -> int:
+        """Of a batch without gradients. Recurrent products want rows, and of what is read only a pool is kept."""
+        return 8192 if self.reads_tokens else 32768
+
     def _build_head(self) -> nn.Module:
         config = self.config
         return build_head(
