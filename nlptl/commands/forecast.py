@@ -170,19 +170,22 @@ def _language_model_memory(
     config: PretrainConfig, family: Family, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> float:
     """MiB at the peak of pretraining; what draws candidates or makes logits in parts is reckoned apart."""
+    if not family.predicts_tokens:  # its own training holds two matrices as large
+        return peak_memory_mb(model.device) + 8 * model.num_parameters() / 2**20
     rows, length = given(config.batch_size, "batch_size"), given(config.bptt, "bptt")
+    words = family.corpus_encoder(tokenizer).vocabulary
     collate = family.window_collate(model.config, tokenizer, training=True)
     random = np.random.default_rng(0)
 
     def batch(count: int) -> dict[str, Any]:
-        ids = random.integers(model.config.vocab_size, size=count * (length + 1) + 1, dtype=np.uint32)
+        ids = random.integers(words, size=count * (length + 1) + 1, dtype=np.uint32)
         corpus = TokenCorpus(ids, texts=0, characters=0)
         windows = family.windows(corpus, count, length, tokenizer, model.config)
         return collate([windows[row] for row in range(count)])
 
     precision = training_precision(config.precision, model.device)
-    words = config.sampled_softmax or model.config.vocab_size
-    return training_memory_mb(model, batch, rows, precision) + softmax_memory_mb(rows * length, words)
+    softmax = softmax_memory_mb(rows * length, config.sampled_softmax or model.config.vocab_size)
+    return training_memory_mb(model, batch, rows, precision) + softmax
 
 
 def _classifier_memory(config: FinetuneConfig, model: PreTrainedModel, longest: Encoding) -> float:

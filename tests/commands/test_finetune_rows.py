@@ -38,7 +38,7 @@ def test_pairs_of_texts_are_read_together(finetune: Callable[..., dict[str, Any]
     columns = ("--text-column", "first", "--text-pair-column", "second")
     words = (
         "--epochs",
-        12,
+        30,
         "--batch-size",
         8,
         "--no-lm-tuning",

@@ -104,9 +104,9 @@ class LearningContract(FamilyParts):
             trials.insert(0, (fresh, self.training_batch(fresh.config, tokenizer)))
         for model, inputs in trials:
             freeze_below(model.layer_groups(), len(model.layer_groups()))
-            optimizer = torch.optim.AdamW(param_groups(model.layer_groups(), 3e-2, 1.0, weight_decay=0.0))
+            optimizer = torch.optim.AdamW(param_groups(model.layer_groups(), 1e-2, 1.0, weight_decay=0.0))
             losses = []
-            for _ in range(30):
+            for _ in range(60):
                 with torch.no_grad():
                     losses.append(float(model.eval()(**inputs).loss))
                 optimizer.zero_grad()
