@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nlptl.data.parallel_encoding import encoded
 from nlptl.errors import DataError
 from nlptl.training.windows import CorpusEncoder
 
@@ -81,13 +82,9 @@ def tokenise_corpus(
     try:
         count = characters = tokens = 0
         with open(partial / "ids.bin", "wb") as file:
-            for batch in _batches(texts):
-                for ids in encoder.encode(batch):
-                    if ids and not isinstance(ids[0], int):
-                        raise TypeError(
-                            "a corpus holds one number a token: the family needs a corpus_encoder"
-                        )
-                    np.asarray(ids, dtype=kind).tofile(file)
+            for batch, found in encoded(_batches(texts), encoder):
+                for ids in found:
+                    ids.astype(kind).tofile(file)
                     tokens += len(ids)
                 count += len(batch)
                 characters += sum(map(len, batch))

@@ -30,6 +30,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig, nearest
 from nlptl.errors import ConfigError, ModelError
+from nlptl.families.subword_tokenizer import SubwordTokenizer
 from nlptl.training.language_modeling import (
     HeldOut,
     LanguageModelJob,
@@ -201,10 +202,13 @@ class Family(ABC):
         """How the text of a language model becomes one number a token; by default the tokenizer's ids."""
 
         def encode(texts: list[str]) -> list[list[int]]:
+            if isinstance(tokenizer, SubwordTokenizer):
+                return tokenizer.ids_of(texts)
             ids: list[list[int]] = tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]
             return ids
 
-        return CorpusEncoder(encode, len(tokenizer), unknown=tokenizer.unk_token_id or 0)
+        unknown, in_python = tokenizer.unk_token_id or 0, not tokenizer.is_fast
+        return CorpusEncoder(encode, len(tokenizer), unknown=unknown, in_python=in_python)
 
     def windows(
         self,

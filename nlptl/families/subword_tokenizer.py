@@ -57,6 +57,14 @@ class SubwordTokenizer(PreTrainedTokenizerFast):
         kwargs["split_special_tokens"] = True
         return super()._encode_plus(_clean(text), None if text_pair is None else _clean(text_pair), **kwargs)
 
+    def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids that a call gives, without the records beside them that a whole corpus has no use for."""
+        backend = self.backend_tokenizer
+        backend.no_padding()
+        backend.no_truncation()
+        backend.encode_special_tokens = True
+        return [encoding.ids for encoding in backend.encode_batch_fast(_clean(list(texts)))]
+
     def _save_pretrained(
         self,
         save_directory: str | os.PathLike[str],

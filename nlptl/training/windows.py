@@ -24,12 +24,14 @@ class CorpusEncoder:
         spellings: of the tokens beyond the vocabulary, for a model that reads their letters: `encode` appends those
             it meets, and the first of them has the number `vocabulary`. None where every number is in the vocabulary.
         unknown: the token that stands for all beyond the vocabulary where one is to be predicted.
+        in_python: `encode` is Python, so that several processes do it faster.
     """
 
     encode: Callable[[list[str]], list[list[int]]]
     vocabulary: int
     spellings: list[str] | None = None
     unknown: int = 0
+    in_python: bool = False
 
 
 class Corpus(Protocol):

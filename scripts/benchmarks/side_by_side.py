@@ -78,6 +78,7 @@ def option_parser(description: str | None, rounds: int = 5) -> argparse.Argument
     parser.add_argument(
         "--output", type=Path, help="JSON file of every figure; the table goes beside it, as .md"
     )
+    parser.add_argument("--jobs", nargs="+", metavar="NAME", help="only these columns of the table")
     parser.add_argument("--systems", nargs="+", metavar="NAME", help="only these rows of the table")
     return parser
 
@@ -93,6 +94,7 @@ def compare(
         facts: further entries of the JSON file.
     """
     names = [*PACKAGES, *packages]
+    jobs = [job for job in jobs if not options.jobs or job.name in options.jobs]
     report: Figures = {"machine": in_child(machine, packages=names), **facts}
     report["jobs"] = {
         job.name: {"unit": job.unit, **{key: job.values[key] for key in job.values if key not in PLACES}}

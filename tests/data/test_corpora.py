@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nlptl.data import corpora
+from nlptl.data import corpora, parallel_encoding
 from nlptl.data.corpora import (
     TokenCorpus,
     split_held_out,
@@ -169,3 +170,30 @@ def test_splitting_never_lists_the_texts() -> None:
 
 
 # --- windows
+
+
+def test_a_tokenizer_in_python_runs_in_several_processes_and_its_ids_stay_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel_encoding, "_cores", lambda: 2)
+    monkeypatch.setattr(corpora, "TEXTS_AT_A_TIME", 3)
+
+    def encode(batch: list[str]) -> list[list[int]]:
+        return [[len(text), os.getpid() % 2**16] for text in batch]
+
+    texts = ["x" * number for number in range(40)]
+    found = tokenise_corpus(texts, CorpusEncoder(encode, 2**16, in_python=True), tmp_path / "corpus")
+    assert found.ids[::2].tolist() == list(range(40))
+    assert os.getpid() % 2**16 not in found.ids[1::2]
+
+
+def test_what_a_worker_finds_wrong_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel_encoding, "_cores", lambda: 2)
+    monkeypatch.setattr(corpora, "TEXTS_AT_A_TIME", 1)
+
+    def refuse(batch: list[str]) -> list[list[int]]:
+        raise DataError("no words", batch[0], "give words")
+
+    with pytest.raises(DataError, match="no words"):
+        tokenise_corpus(["a", "b"], CorpusEncoder(refuse, 9, in_python=True), tmp_path / "corpus")
+    assert list(tmp_path.iterdir()) == []

@@ -85,3 +85,11 @@ def test_the_smallest_vocabulary_holds_the_marks_and_all_bytes() -> None:
 
 def test_surrogates_become_the_character_they_are_half_of_or_a_replacement() -> None:
     assert without_surrogates("é \ud83d\ude00 \ud800") == "é 😀 \ufffd"
+
+
+def test_a_corpus_s_ids_are_those_of_a_call() -> None:
+    tokenizer = train()
+    texts = ["a fine film", "", f"spelled {MARKS[1]} out", "half \ud83d of it", "many words " * 50]
+    expected = tokenizer(texts)["input_ids"]
+    tokenizer(texts, truncation=True, max_length=3, padding=True)  # which the backend remembers
+    assert tokenizer.ids_of(texts) == expected
