@@ -28,11 +28,9 @@ def fetched(address: str, offline: bool) -> list[Path]:
     protocol = address.split("://")[0]
     if offline and protocol not in ("file", "local", "memory"):
         raise DataError("--offline forbids to fetch it", address, "fetch it before, and give the path")
-    folder = cache_folder("remote") / hashlib.sha256(address.encode()).hexdigest()[:24]
-    options = {"cache_storage": str(folder), "same_names": True, "check_files": True}
     try:
-        found = fsspec.get_fs_token_paths(address)[2]  # with the signs of a glob resolved
-        paths = fsspec.open_local(f"filecache::{address}", mode="rb", filecache=options) if found else []
+        there, _, found = fsspec.get_fs_token_paths(address)  # with the signs of a glob resolved
+        files = [_cached(there.unstrip_protocol(path)) for path in sorted(found)]
     except FileNotFoundError as error:
         raise DataError("nothing is there", address, "check the address") from error
     except ImportError as error:
@@ -42,6 +40,13 @@ def fetched(address: str, offline: bool) -> list[Path]:
         raise DataError(
             f"it cannot be fetched ({cause[:200]})", address, "check address and access"
         ) from error
-    if not found:
+    if not files:
         raise DataError("no file matches", address, "check the pattern")
-    return sorted(Path(path) for path in ([paths] if isinstance(paths, str) else paths))
+    return files
+
+
+def _cached(address: str) -> Path:
+    """One file, in a folder of its own: shards of other folders may have the same name."""
+    folder = cache_folder("remote") / hashlib.sha256(address.encode()).hexdigest()[:24]
+    options = {"cache_storage": str(folder), "same_names": True, "check_files": True}
+    return Path(fsspec.open_local(f"filecache::{address}", mode="rb", filecache=options))

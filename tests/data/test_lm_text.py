@@ -141,6 +141,14 @@ def test_shards_at_an_address_are_fetched_once_and_again_when_they_change(
     assert list(find_lm_text(["memory://shards/*"])) == ["first", "another"]
 
 
+def test_shards_of_one_name_in_several_folders_are_all_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLPTL_CACHE", str(tmp_path))
+    fsspec.filesystem("memory").pipe({"/parts/1/x.txt": b"one\n", "/parts/2/x.txt": b"two\n"})
+    assert list(find_lm_text(["memory://parts/*/x.txt"])) == ["one", "two"]
+
+
 @pytest.mark.parametrize(
     ("address", "offline", "told"),
     [
