@@ -86,7 +86,8 @@ def classifier_architecture(config: FinetuneConfig, family: Family) -> dict[str,
         if config.lm_weight is not None:
             asked["lm_weight"] = config.lm_weight
         return {**config.architecture, **asked}
-    return {**config.architecture, **asked, **family.head_architecture(config.head)}
+    head = family.head_architecture(config.head)
+    return {**head, **config.architecture, **asked, "head": head["head"]}
 
 
 def train_end_to_end(stage: ClassifierStage) -> Work:

@@ -25,7 +25,10 @@ class WordVectorsConfig(PreTrainedConfig):
         vector_dropout: of the classifier: on the values of each token's vector.
         max_trained_tokens: the last so many tokens of a text move their vectors when a classifier is trained; those
             before them are pooled all the same. This bounds memory for documents of any length.
-        head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top, as in ULMFiT.
+        head, head_hidden_sizes, head_dropouts, head_bias: the classifier on top, as in ULMFiT.
+        pooling: how a text's vectors become one: as in ULMFiT, or `sif`, the mean of its distinct words in which a
+            common word counts for less (`families/wordvectors/pooling.py`). There `vector_dropout` is on the values of
+            the text's vector.
     """
 
     model_type = "nlptl-wordvectors"
@@ -39,7 +42,7 @@ class WordVectorsConfig(PreTrainedConfig):
     head_hidden_sizes: list[int] | tuple[int, ...] = (50,)
     head_dropouts: list[float | int] | tuple[float | int, ...] = (0.4, 0.1)
     head_bias: bool = False
-    pooling: Literal["mean", "max", "last", "concat"] = "concat"
+    pooling: Literal["mean", "max", "last", "concat", "sif"] = "concat"
     tie_word_embeddings: bool = False
     format_version: int = 1
 

@@ -120,6 +120,11 @@ class WordVectorsFamily(Family):
         values = {**self.named_size(size), **checked_architecture(WordVectorsConfig, architecture)}
         return WordVectorsConfig(vocab_size=len(tokenizer), **values)
 
+    def head_architecture(self, head: str) -> dict[str, Any]:
+        """As every family's; a head on one vector a text gets the words weighted by how much they say."""
+        keys = super().head_architecture(head)
+        return keys if head == "bilstm-attention" else {**keys, "pooling": "sif"}
+
     def build_classifier(
         self, language_models: Sequence[Path], architecture: Mapping[str, Any], labels: Mapping[str, Any]
     ) -> LayeredClassifier:

@@ -118,3 +118,30 @@ def test_the_token_head_adds_its_penalty_in_training(classifier: Build) -> None:
             parameter.fill_(3.0)
     plain = model(*inputs, labels=labels).loss
     assert model.train()(*inputs, labels=labels).loss > plain
+
+
+def test_by_inverse_frequency_a_word_counts_once_and_a_common_one_for_less(classifier: Build) -> None:
+    model = classifier(pooling="sif", head="linear")
+    table = model.encoder.embedding.weight
+    (vectors,) = model.represent(*ids([5, 9, 30, 9, 9], [9, 30, 5], [8], []))
+    torch.testing.assert_close(vectors[0], vectors[1])
+    torch.testing.assert_close(vectors[2], table[8])
+    assert not vectors[3].any()
+    # What the three words weigh, solved for: more the further down the table they are, 1 in all.
+    weights = torch.linalg.lstsq(table[[5, 9, 30]].T, vectors[0][:, None]).solution[:, 0]
+    assert 0 < weights[0] < weights[1] < weights[2]
+    torch.testing.assert_close(weights.sum(), torch.tensor(1.0))
+
+
+def test_by_inverse_frequency_the_mark_of_a_pair_says_nothing(classifier: Build) -> None:
+    model = classifier(pooling="sif", head="linear")
+    (vectors,) = model.represent(*ids([5, SEP, 9], [5, 9]))
+    torch.testing.assert_close(vectors[0], vectors[1])
+
+
+def test_by_inverse_frequency_the_table_learns(classifier: Build) -> None:
+    model = classifier(pooling="sif", head="linear").train()
+    model(*ids([5, 9], [7]), labels=torch.tensor([0, 1])).loss.backward()
+    gradient = model.encoder.embedding.weight.grad
+    assert gradient is not None
+    assert gradient.any(dim=1).nonzero().flatten().tolist() == [5, 7, 9]
