@@ -49,7 +49,10 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, HeadedCla
 
     def _weighted(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """(batch, width): sums of vectors by weight, without a vector a token, so that any length fits."""
-        table, every = self.encoder.embedding.weight, torch.arange(input_ids.shape[1], device=input_ids.device)
+        table, every = (
+            self.encoder.embedding.weight,
+            torch.arange(input_ids.shape[1], device=input_ids.device),
+        )
         weights = text_weights(input_ids, every < lengths[:, None], self.config.vocab_size).to(table.dtype)
         vectors = embedding_bag(input_ids, table, per_sample_weights=weights, mode="sum")
         return dropout(vectors, self.config.vector_dropout, self.training)

@@ -30,7 +30,7 @@ def word_weights(ids: Tensor, vocab_size: int) -> Tensor:
 def text_weights(ids: Tensor, valid: Tensor, vocab_size: int) -> Tensor:
     """The share of each token in its text's vector: (batch, time), of sum 1 in each row that has a word.
 
-    A word counts once, where it stands first: what is repeated in a long text is its subject, which says less of it than
+    A word counts once, where it stands first: what a long text repeats is its subject, which says less of it than
     the variety of its other words. (Mean accuracy on 100 labelled reviews 0.800, of all tokens 0.796; with equal
     weights 0.794 and 0.770.)
 
