@@ -73,6 +73,7 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, HeadedCla
     def _pooled(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """(batch, pooled width). Each row is cut at its own place, so that it learns alike in any company."""
         config, every = self.config, slice(None)
+        assert config.pooling != "sif"
         pooled = RunningPool.empty(len(input_ids), config.embedding_size, self.encoder.embedding.weight)
         untrained = lengths - self.tokens_read(lengths)
         with torch.no_grad():
