@@ -37,10 +37,10 @@ from nlptl.training.windows import CorpusEncoder, Windows
 
 # A step is a slice of batch_size x bptt words. gensim's updates are plain: they have no use for the optimizer's keys
 # and for the decay, which every recipe names.
-SKIP_GRAM = {
+BAG_OF_WORDS = {
     "batch_size": 100,
     "bptt": 1000,
-    "learning_rate": 0.025,
+    "learning_rate": 0.05,
     "discriminative_decay": 1.0,
     "schedule": "linear",
     "sampled_softmax": 5,
@@ -66,13 +66,13 @@ class WordVectorsFamily(Family):
     }
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "pretrain": {
-            **SKIP_GRAM,
+            **BAG_OF_WORDS,
             "size": "small",
             "tokenizer": "word",
             "vocab_size": 100_000,
             "epochs": 5,
         },
-        "tune": {**SKIP_GRAM, "epochs": 5},
+        "tune": {**BAG_OF_WORDS, "epochs": 5},
         "finetune": {
             "lm_tuning": False,
             "epochs": 10,

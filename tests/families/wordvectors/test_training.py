@@ -1,4 +1,4 @@
-"""Skip-gram by gensim: what it learns and logs, and what it is not asked to do.
+"""Word vectors by gensim: what it learns and logs, and what it is not asked to do.
 
 That a run which was stopped ends with the same bytes is tested of every family alike, in tests/commands/test_resume.py.
 """
@@ -51,8 +51,8 @@ def whole(job: Build, tmp_path: Path) -> Path:
 def test_words_of_one_topic_end_up_near_each_other(
     job: Build, tokenizer: WordVectorsTokenizer, tmp_path: Path
 ) -> None:
-    result = train_word_vectors(job(tmp_path / "run", epochs=30))
-    assert (result.steps, result.epochs, result.best_step) == (120, 30.0, 120)
+    result = train_word_vectors(job(tmp_path / "run", epochs=300))  # of so few words almost all are left out, each so common
+    assert (result.steps, result.epochs, result.best_step) == (1200, 300.0, 1200)
     model = WordVectorsModel.from_pretrained(tmp_path / "run" / "model")
     vectors = torch.nn.functional.normalize(model.embedding.weight.detach(), dim=1)
     cook, sail = (vectors[tokenizer.convert_tokens_to_ids(list(words))] for words in TOPICS)
@@ -124,7 +124,7 @@ def test_vectors_that_are_no_numbers_are_refused(job: Build, tmp_path: Path) -> 
     [
         ({"evaluate_steps": 5}, "no held-out loss, evaluate_steps; set it to 0"),
         ({"tracker": "wandb"}, "not reported to a tracker, tracker; set it to none"),
-        ({"learning_rate": 1e30}, "diverge, learning_rate; set it to 0.025"),
+        ({"learning_rate": 1e30}, "diverge, learning_rate; set it to 0.05"),
         ({"sampled_softmax": 0}, "against sampled words, sampled_softmax; set it to 5"),
     ],
 )
