@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,13 @@ from nlptl.training.models import LayeredClassifier
 from nlptl.training.progress import Reporter
 
 INVERSE_REGULARISATION = tuple(10 ** (power / 2) for power in range(-8, 3))  # 0.0001, 0.00032, ... 10
+# Of fewer validation texts the least loss is luck: training texts are asked as well, each by a fit without its fold.
+FEW, FOLDS = 500, 5
 PATIENCE = 2  # strengths in a row that are no better, after which weaker ones are not tried
 CERTAIN = 1e4  # a score of which nothing is left but 0 or 1
 
 Features = Sequence[NDArray[np.float32]]
+Rows = tuple[NDArray[np.float64], NDArray[np.int64]]  # features (texts, width), labels
 Linear = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -36,8 +41,9 @@ def fit_logistic(
 ) -> list[dict[str, float]]:
     """Logistic regression on each head's features, put into the linear head exactly.
 
-    The strength of the regularisation is the one with the least log loss on the validation features, sought from the
-    strongest on. Features are standardised for the solver; mean and scale are folded into the weights afterwards.
+    The strength of the regularisation is the one with the least log loss on the validation features and, where these
+    are few, on the training features, cross-validated; it is sought from the strongest on. Features are standardised
+    for the solver; mean and scale are folded into the weights afterwards.
 
     Args:
         train, validation: each head's features (texts, width), and the labels, (texts,) or (texts, classes) of zeros
@@ -49,21 +55,25 @@ def fit_logistic(
     """
     heads = classifier.heads()
     weights = None if class_weights is None else class_weights.double().cpu()
-    truth = torch.from_numpy(validation[1])
     chosen: list[dict[str, float]] = []
     reporter.start("logistic regression", len(heads) * len(INVERSE_REGULARISATION))
     try:
         for number, (head, x, x_validation) in enumerate(zip(heads, train[0], validation[0], strict=True)):
             assert isinstance(head, nn.Linear)
             scaler = StandardScaler().fit(x)
-            scaled_validation = scaler.transform(x_validation)
-            regression = _Regression(scaler.transform(x), train[1], head.out_features, weights, seed)
+            trials = _trials(
+                (scaler.transform(x), train[1]),
+                (scaler.transform(x_validation), validation[1]),
+                partial(_Regression, head.out_features, weights, seed),
+                seed,
+            )
+            rows = sum(len(trial.held_out[0]) for trial in trials)
             best = (math.inf, 0.0, (np.zeros(0), np.zeros(0)))
             since = 0
             for tried, strength in enumerate(INVERSE_REGULARISATION, start=1):
-                weight, bias = regression.fit(strength)
-                scores = torch.from_numpy(scaled_validation @ weight.T + bias)
-                loss = float(weighted_loss(scores, truth, weights))
+                fits = [trial.fit(strength) for trial in trials]
+                (weight, bias), _ = fits[0]
+                loss = sum(total for _, total in fits) / rows
                 since += 1
                 if loss < best[0]:
                     best, since = (loss, strength, (weight, bias)), 0
@@ -77,6 +87,40 @@ def fit_logistic(
     finally:
         reporter.finish()
     return chosen
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A regression, the rows that it learns from, and those that it is measured on."""
+
+    regression: _Regression
+    learnt: Rows
+    held_out: Rows
+
+    def fit(self, strength: float) -> tuple[Linear, float]:
+        """The solution, and the sum of its log losses on the held-out rows."""
+        weight, bias = self.regression.fit(*self.learnt, strength)
+        x, labels = self.held_out
+        scores, truth = torch.from_numpy(x @ weight.T + bias), torch.from_numpy(labels)
+        return (weight, bias), len(x) * float(weighted_loss(scores, truth, self.regression.weights))
+
+
+def _trials(train: Rows, validation: Rows, regression: Callable[[], _Regression], seed: int) -> list[_Trial]:
+    """The regression that is wanted first; where validation rows are few, one more for each fold of the training rows,
+    into which every class is dealt evenly."""
+    trials = [_Trial(regression(), train, validation)]
+    x, labels = train
+    if len(validation[0]) < FEW:
+        keys = np.random.default_rng(seed).random(len(labels))
+        fold = np.empty(len(labels), dtype=np.int64)
+        fold[np.lexsort((keys, labels)) if labels.ndim == 1 else np.argsort(keys)] = (
+            np.arange(len(labels)) % FOLDS
+        )
+        for number in range(FOLDS if len(labels) >= 2 * FOLDS else 0):
+            rest, own = fold != number, fold == number
+            if labels.ndim == 2 or len(np.unique(labels[rest])) > 1:
+                trials.append(_Trial(regression(), (x[rest], labels[rest]), (x[own], labels[own])))
+    return trials
 
 
 def _put(
@@ -93,49 +137,51 @@ class _Regression:
     """scikit-learn's solver at one strength after the other, each fit starting from the last one's solution.
 
     Args:
-        x: (texts, width).
-        labels: (texts,), or (texts, classes) of zeros and ones: one regression a label.
         weights: (classes,) or None.
     """
 
-    def __init__(
-        self,
-        x: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        classes: int,
-        weights: Tensor | None,
-        seed: int,
-    ) -> None:
-        self.x, self.classes, self.several = x, classes, labels.ndim == 2
-        self.targets = list(labels.T) if self.several else [labels]
-        each = [1.0] * classes if weights is None else weights.tolist()
-        per_target: list[dict[int, float]] = (
-            [{0: 1.0, 1: weight} for weight in each] if self.several else [dict(enumerate(each))]
-        )
-        self.solvers = [
-            LogisticRegression(max_iter=1000, class_weight=of, random_state=seed, warm_start=True)
-            for of in per_target
-        ]
+    def __init__(self, classes: int, weights: Tensor | None, seed: int) -> None:
+        self.classes, self.weights, self.seed = classes, weights, seed
+        self.solvers: list[LogisticRegression] = []
 
-    def fit(self, strength: float) -> Linear:
-        """Weights (classes, width) and bias (classes,)."""
+    def fit(self, x: NDArray[np.float64], labels: NDArray[np.int64], strength: float) -> Linear:
+        """Weights (classes, width) and bias (classes,).
+
+        Args:
+            x: (texts, width).
+            labels: (texts,), or (texts, classes) of zeros and ones: one regression a label.
+        """
+        several = labels.ndim == 2
+        targets = list(labels.T) if several else [labels]
+        self.solvers = self.solvers or self._new_solvers(several)
         fitted = [
-            self._fitted(solver.set_params(C=strength), target)
-            for solver, target in zip(self.solvers, self.targets, strict=True)
+            self._fitted(solver.set_params(C=strength), x, target, several)
+            for solver, target in zip(self.solvers, targets, strict=True)
         ]
-        if self.several:
+        if several:
             return np.vstack([weight for weight, _ in fitted]), np.concatenate([bias for _, bias in fitted])
         weight, bias = fitted[0]
         if len(weight) == 1:  # two classes: one score, which softmax needs as two
             weight, bias = np.vstack([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
-        full_weight, full_bias = np.zeros((self.classes, self.x.shape[1])), np.full(self.classes, -CERTAIN)
-        present = np.unique(self.targets[0])
+        full_weight, full_bias = np.zeros((self.classes, x.shape[1])), np.full(self.classes, -CERTAIN)
+        present = np.unique(labels)
         full_weight[present], full_bias[present] = weight, bias
         return full_weight, full_bias
 
-    def _fitted(self, solver: Any, target: NDArray[np.int64]) -> Linear:
+    def _new_solvers(self, several: bool) -> list[LogisticRegression]:
+        each = [1.0] * self.classes if self.weights is None else self.weights.tolist()
+        per_target: list[dict[int, float]] = (
+            [{0: 1.0, 1: weight} for weight in each] if several else [dict(enumerate(each))]
+        )
+        return [
+            LogisticRegression(max_iter=1000, class_weight=of, random_state=self.seed, warm_start=True)
+            for of in per_target
+        ]
+
+    @staticmethod
+    def _fitted(solver: Any, x: NDArray[np.float64], target: NDArray[np.int64], several: bool) -> Linear:
         """One regression's weights; a label that all or no training texts have is a constant."""
-        if self.several and target.min() == target.max():
-            return np.zeros((1, self.x.shape[1])), np.array([CERTAIN if target[0] else -CERTAIN])
-        solver.fit(self.x, target)
+        if several and target.min() == target.max():
+            return np.zeros((1, x.shape[1])), np.array([CERTAIN if target[0] else -CERTAIN])
+        solver.fit(x, target)
         return solver.coef_, solver.intercept_

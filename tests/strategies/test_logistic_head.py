@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from nlptl.families.ulmfit.classification import UlmfitForSequenceClassification
 from nlptl.strategies.class_weights import balanced_weights, weighted_figures
-from nlptl.strategies.logistic_head import INVERSE_REGULARISATION, fit_logistic
+from nlptl.strategies.logistic_head import FOLDS, INVERSE_REGULARISATION, fit_logistic
 from nlptl.training.progress import Reporter
 from tests.strategies.vectors import Part, by_model, labelled_vectors
 
@@ -100,7 +100,22 @@ def test_weaker_regularisation_is_not_tried_once_it_is_no_better(
     noise = ([np.random.default_rng(0).normal(size=(20, 12)).astype(np.float32)], np.arange(20) % 3)
     (chosen,) = fit(build(3), train, noise)
     assert chosen == tried[0] == INVERSE_REGULARISATION[0]
-    assert len(tried) == 3
+    assert len(tried) == 3 * (1 + FOLDS)
+
+
+def test_few_validation_texts_do_not_decide_alone(build: Build) -> None:
+    train, _ = labelled_vectors(3)
+    vectors, labels = train[0][0], train[1]
+    wrong = ([vectors[:4]], (labels[:4] + 1) % 3)  # by which the strongest regularisation is the best
+    (chosen,) = fit(build(3), train, wrong)
+    assert chosen > INVERSE_REGULARISATION[2]
+
+
+def test_a_class_of_one_text_can_be_held_out(build: Build) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 12)).astype(np.float32)
+    rows = ([x], np.array([0] * 19 + [1]))
+    (chosen,) = fit(build(2), rows, rows)
+    assert chosen in INVERSE_REGULARISATION
 
 
 def test_the_solver_reaches_its_solution(build: Build, recwarn: pytest.WarningsRecorder) -> None:

@@ -51,7 +51,9 @@ def whole(job: Build, tmp_path: Path) -> Path:
 def test_words_of_one_topic_end_up_near_each_other(
     job: Build, tokenizer: WordVectorsTokenizer, tmp_path: Path
 ) -> None:
-    result = train_word_vectors(job(tmp_path / "run", epochs=300))  # of so few words almost all are left out, each so common
+    result = train_word_vectors(
+        job(tmp_path / "run", epochs=300)
+    )  # of so few words almost all are left out, each so common
     assert (result.steps, result.epochs, result.best_step) == (1200, 300.0, 1200)
     model = WordVectorsModel.from_pretrained(tmp_path / "run" / "model")
     vectors = torch.nn.functional.normalize(model.embedding.weight.detach(), dim=1)
