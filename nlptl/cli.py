@@ -172,7 +172,10 @@ def pretrain(
     max_steps: Annotated[int | None, _option("Stop after so many steps.")] = None,
     learning_rate: LearningRate = None,
     bptt: Annotated[int | None, _option("Tokens of a window.")] = None,
-    backward: Annotated[bool | None, _option("Read texts from their end (ULMFiT).", "--backward")] = None,
+    backward: Annotated[
+        bool | None,
+        _option("Read texts from their end (ULMFiT), also from a forward --model on.", "--backward"),
+    ] = None,
     resume: Resume = False,
     **common: Any,
 ) -> None:

@@ -135,13 +135,6 @@ def _language_model(config: PretrainConfig) -> ModelFolder:
         raise ModelError(cause, config.model, "name what `nlptl pretrain` wrote")
     if not found.has_tokenizer:
         raise ModelError("a model without a tokenizer", config.model, "import it again with its vocabulary")
-    direction = found.config.get("direction", "forward")
-    if config.backward and found.family.reads_backward and direction != "backward":
-        raise ConfigError(
-            f"{config.model} reads forward",
-            "--backward",
-            "train a backward model of its own: --family with --backward",
-        )
     return found
 
 
@@ -172,7 +165,7 @@ def _model(
     config: PretrainConfig, family: Family, source: ModelFolder | None, tokenizer: PreTrainedTokenizerBase
 ) -> LayeredModel:
     if source is not None:
-        return family.load_language_model(source.path, config.architecture)
+        return family.load_language_model(source.path, config.architecture, backward=config.backward)
     size = given(config.size, "size")
     return family.language_model_class(
         family.build_config(size, tokenizer, config.backward, config.architecture)

@@ -167,10 +167,19 @@ class Family(ABC):
         """A sentence for the user where these texts, a sample, would be read better with another tokenizer."""
         return None
 
-    def load_language_model(self, folder: Path, architecture: Mapping[str, Any]) -> LayeredModel:
-        """A language model to go on with, some of its config (dropouts) changed."""
+    def load_language_model(
+        self, folder: Path, architecture: Mapping[str, Any], *, backward: bool = False
+    ) -> LayeredModel:
+        """A language model to go on with, some of its config (dropouts) changed.
+
+        Args:
+            backward: begin a backward model with a forward one's weights: its embedding serves both ways, and its
+                layers learn to read anew.
+        """
         own = self.config_class.from_pretrained(folder)
         changes = checked_architecture(self.config_class, architecture, own)
+        if backward:
+            changes["direction"] = "backward"
         return self.language_model_class.from_pretrained(folder, **changes)
 
     def adopts(self, config: Mapping[str, Any]) -> bool:
