@@ -154,7 +154,7 @@ class _Run:
     def one_step(self) -> None:
         """Train on the next slice, and log it."""
         state, gensim = self.state, self.gensim
-        sentences = list(self._sentences(state.step % self.steps_an_epoch))
+        sentences = list(self._sentences(self._slice(state.step)))
         tokens = sum(map(len, sentences))
         rates = [self._rate(state.step), self._rate(state.step + 1)]
         loss = 0.0
@@ -173,6 +173,13 @@ class _Run:
         state.tokens += tokens
         state.seconds = self.before + time.monotonic() - self.began
         self._report(loss, rates[1])
+
+    def _slice(self, step: int) -> int:
+        """Which slice of the text a step reads: each epoch all of them, in an order of its own, since neighbours in a
+        collection are often alike and the last that are read would weigh the most."""
+        epoch, place = divmod(step, self.steps_an_epoch)
+        order = np.random.default_rng([self.plan.seed, epoch]).permutation(self.steps_an_epoch)
+        return int(order[place])
 
     def _sentences(self, number: int) -> Iterator[list[int]]:
         """The texts, or parts of texts, in one slice, as places in gensim's vocabulary."""

@@ -60,7 +60,7 @@ def test_words_of_one_topic_end_up_near_each_other(
     cook, sail = (vectors[tokenizer.convert_tokens_to_ids(list(words))] for words in TOPICS)
     assert (cook @ cook.T).min() > (cook @ sail.T).max()
     losses = [line["loss"] for line in outcome(tmp_path / "run")[0]]
-    assert losses[-1] < 0.9 * losses[0]
+    assert np.mean(losses[-4:]) < 0.95 * np.mean(losses[:4])
 
 
 def test_what_is_logged(whole: Path, job: Build) -> None:
