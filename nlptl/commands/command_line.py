@@ -30,7 +30,7 @@ def _program() -> list[str]:
     count, machines = processes.started(), _machines()
     if count == 1:
         return ["nlptl"]
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # told by accelerate to every process, and by no other launcher
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # accelerate tells it to every process, and no other does
         several = ["--num_machines", str(machines)] if machines > 1 else []
         return ["accelerate", "launch", *several, "--num_processes", str(count), "-m", "nlptl"]
     several = ["--nnodes", str(machines)] if machines > 1 else []
