@@ -83,6 +83,8 @@ def meet(device: str) -> None:
     """
     if started() < 2:
         return
+    # Accelerate 1.15 parts a model over GPUs only (accelerate/state.py, where it turns MULTI_GPU into FSDP): on CPUs it
+    # would train whole models and say nothing. And to save parts takes all processes, where here the leader writes.
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         cause = "models are trained whole on each GPU, and not in parts (FSDP)"
         raise UsageError(cause, "the config of accelerate", "use distributed_type: MULTI_GPU, or torchrun")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import nlptl.commands.run_folder as run_folder
 from nlptl import processes
 from nlptl.commands.checks import check_output_apart
+from nlptl.commands.command_line import typed_command
 from nlptl.commands.forecast import length_distribution
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import Classifier, load_classifier, measured
@@ -154,7 +155,7 @@ def _write(
         metrics={key: value for key, value in report.items() if key != "comparison"},
         rows=table,
         details={
-            "command": run_folder.command_line(),
+            "command": typed_command(),
             "model": str(config.model),
             "data": str(config.data),
             **{f"data note {number}": note for number, note in enumerate(notes, start=1)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlptl.commands.run_folder import command_line
+from nlptl.commands.command_line import typed_command
 from nlptl.config import PretrainConfig, RunConfig
 from nlptl.training.runs import TrainingResult
 from nlptl.version import __version__
@@ -128,7 +128,7 @@ def _how_made(config: RunConfig) -> list[str]:
         "Made by",
         "",
         "```",
-        command_line(),
+        typed_command(),
         "```",
         "",
         f"with {versions}; the whole config is in config.yaml.",

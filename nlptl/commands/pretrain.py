@@ -146,7 +146,8 @@ def _new_tokenizer(
         return AutoTokenizer.from_pretrained(output / "tokenizer")
     kind, size = given(config.tokenizer, "tokenizer"), given(config.vocab_size, "vocab_size")
     invocation.reporter.note(f"learning a {kind} tokenizer of {size:,} tokens")
-    return processes.first(lambda: family.train_tokenizer(kind, text.sample(TOKENIZER_CHARACTERS), size))
+    sample, note = text.sample(TOKENIZER_CHARACTERS), invocation.reporter.note
+    return processes.first(lambda: family.train_tokenizer(kind, sample, size, note))
 
 
 def _kept(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:

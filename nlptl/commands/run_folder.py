@@ -10,7 +10,6 @@ import json
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,13 +238,3 @@ def saved_config_file(config_file: Path | None, options: Mapping[str, Any], resu
     if config_file is None and resume and output is not None and (Path(output) / "config.yaml").is_file():
         return Path(output) / "config.yaml"
     return config_file
-
-
-def resume_command(config: RunConfig) -> str:
-    """What to type to go on with an interrupted run."""
-    return shlex.join(["nlptl", config.command, "--output", str(config.output), "--resume"])
-
-
-def command_line() -> str:
-    """The command as it was typed, for model cards and reports."""
-    return shlex.join(["nlptl", *sys.argv[1:]])

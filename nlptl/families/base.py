@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -130,8 +130,18 @@ class Family(ABC):
         checked_architecture(self.config_class, {**self.named_size(size), **architecture})
 
     @abstractmethod
-    def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
-        """A tokenizer of a new model, learned from the training text."""
+    def train_tokenizer(
+        self,
+        kind: str,
+        texts: Iterable[str],
+        vocab_size: int,
+        on_note: Callable[[str], None] = lambda note: None,
+    ) -> PreTrainedTokenizerBase:
+        """A tokenizer of a new model, learned from the training text.
+
+        Args:
+            on_note: told what a user should know of the learning.
+        """
 
     @abstractmethod
     def build_config(

@@ -1,12 +1,14 @@
-"""What all commands do before their work: one GPU is chosen among those that the process may see."""
+"""What all commands do before their work: one GPU is chosen of those that are seen, and the libraries are imported."""
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 import pytest
 
-from nlptl.commands.running import _on_one_gpu
+from nlptl.commands.running import _nothing_collected, _on_one_gpu
 from nlptl.config import EvaluateConfig
 from nlptl.errors import UsageError
 
@@ -39,3 +41,14 @@ def test_a_gpu_beyond_the_visible_ones_is_refused(
     with pytest.raises(UsageError, match=f"leaves {count} GPUs.*--device cuda:2"):
         _on_one_gpu(EvaluateConfig(device="cuda:2"))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
+
+
+def test_garbage_is_looked_for_again_once_the_libraries_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training run that followed would otherwise keep every cycle that it leaves behind."""
+    monkeypatch.delitem(sys.modules, "torch")
+    with _nothing_collected():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), _nothing_collected():
+        raise ImportError
+    assert gc.isenabled()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nlptl.data import corpora, parallel_encoding
@@ -16,6 +20,7 @@ from nlptl.data.corpora import (
     split_held_out,
     tokenise_corpus,
 )
+from nlptl.data.lm_text import find_lm_text
 from nlptl.errors import DataError
 from nlptl.training.windows import CorpusEncoder
 
@@ -41,6 +46,37 @@ def test_ids_are_on_disk_one_text_after_the_other(tmp_path: Path) -> None:
     assert counts.sum() == 5
     assert counts[97:102].tolist() == [1] * 5
     assert len(counts) == 200
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz", ".txt.zst", ".jsonl.gz", ".parquet"])
+def test_memory_does_not_grow_with_the_corpus(suffix: str, tmp_path: Path) -> None:
+    """Shards are read, decompressed and tokenised in pieces: eight of them take what one takes."""
+    peaks = []
+    for shards in (1, 8):
+        folder = tmp_path / str(shards)
+        folder.mkdir()
+        for number in range(shards):
+            write_shard(folder / f"part-{number}{suffix}", "a line of some text " * 10, 5000)
+        encoder = CorpusEncoder(lambda batch: [[1] * (len(text) // 4) for text in batch], 200)
+        tracemalloc.start()
+        found = tokenise_corpus(find_lm_text([str(folder)]), encoder, tmp_path / f"corpus-{shards}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.texts == 5000 * shards
+    assert peaks[1] < peaks[0] + 500_000  # of a corpus of 8 MB
+
+
+def write_shard(file: Path, text: str, rows: int) -> None:
+    if file.suffix == ".parquet":
+        pq.write_table(pa.table({"text": [text] * rows}), file, row_group_size=1000)
+        return
+    line = json.dumps({"text": text}) if ".jsonl" in file.name else text
+    content = f"{line}\n".encode() * rows
+    if file.suffix == ".zst":
+        with pa.output_stream(str(file), compression="zstd") as stream:
+            stream.write(content)
+    else:
+        file.write_bytes(gzip.compress(content, 1) if file.suffix == ".gz" else content)
 
 
 def test_tokens_beyond_the_vocabulary_keep_their_spelling(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlptl.families.words import split_words
+from nlptl.families import words as words_module
+from nlptl.families.words import split_words, word_counts
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,17 @@ def test_nothing_but_white_space_and_markup_is_lost(text: str) -> None:
     assert not any(character.isspace() for word in words for character in word)
     if not any(sign in text for sign in ("<", "`", "''", "\\", "-l", "-r", "-L", "-R")):
         assert "".join(words) == "".join(text.split())
+
+
+def test_counting_is_bounded_however_many_words_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log has a word of its own in every line; what is frequent is counted to the last."""
+    monkeypatch.setattr(words_module, "MOST_COUNTED", 50)
+    notes: list[str] = []
+    counts = word_counts((["at", f"id-{number}", "at"] for number in range(1000)), notes.append)
+    assert len(counts) <= 50
+    assert counts["at"] == 2000
+    assert len(notes) == 1
+    assert "more than 50 different words" in notes[0]
+    assert f"{1001 - len(counts):,} that had" in notes[0]
+    assert list(word_counts([["b", "a", "b"]], notes.append)) == ["b", "a"]
+    assert len(notes) == 1

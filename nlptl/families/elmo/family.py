@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -115,9 +115,15 @@ class ElmoFamily(Family):
             cause = f"a vocabulary of {vocab_size} holds no word beside the {len(SPECIAL_WORDS)} special ones"
             raise ConfigError(cause, "in vocab_size", "ask for some thousands")
 
-    def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    def train_tokenizer(
+        self,
+        kind: str,
+        texts: Iterable[str],
+        vocab_size: int,
+        on_note: Callable[[str], None] = lambda note: None,
+    ) -> PreTrainedTokenizerBase:
         """The most frequent words, in lower case, for the softmax; the model itself reads any word's characters."""
-        return train_tokenizer(texts, vocab_size)
+        return train_tokenizer(texts, vocab_size, on_note)
 
     def build_config(
         self, size: str, tokenizer: PreTrainedTokenizerBase, backward: bool, architecture: Mapping[str, Any]

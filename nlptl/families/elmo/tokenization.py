@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from transformers.tokenization_utils_base import PaddingStrategy, TruncationStra
 
 from nlptl.errors import ModelError
 from nlptl.families.elmo.characters import BOS, EOS, PAD, UNK, WORD_LENGTH, character_ids, mark_ids
-from nlptl.families.words import split_words
+from nlptl.families.words import split_words, word_counts
 
 VOCABULARY_FILE = "vocab.json"
 SPECIAL_WORDS = (PAD, BOS, EOS, UNK)  # ids 0 to 3
@@ -186,14 +185,18 @@ class ElmoTokenizer(PreTrainedTokenizer):
         return {**self.__dict__, "_remembered": {}}
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, *, lowercase: bool = True) -> ElmoTokenizer:
+def train_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int,
+    on_note: Callable[[str], None] = lambda note: None,
+    *,
+    lowercase: bool = True,
+) -> ElmoTokenizer:
     """Count the words of `texts`, read once; the vocabulary is the special words and the most frequent others.
 
     Of equally frequent words the one that comes first goes first; words that occur once are left out.
     """
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(split_words(text, lowercase=lowercase))
+    counts = word_counts((split_words(text, lowercase=lowercase) for text in texts), on_note)
     by_count = sorted(counts, key=lambda word: -counts[word])
     known = [word for word in by_count if counts[word] >= FEWEST_OCCURRENCES and word not in SPECIAL_WORDS]
     return ElmoTokenizer([*SPECIAL_WORDS, *known][: max(vocab_size, len(SPECIAL_WORDS))], lowercase=lowercase)

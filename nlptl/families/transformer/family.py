@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,7 +135,13 @@ class TransformerFamily(Family):
             )
         check_subword_vocabulary(vocab_size, len(SPECIAL_TOKENS))
 
-    def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    def train_tokenizer(
+        self,
+        kind: str,
+        texts: Iterable[str],
+        vocab_size: int,
+        on_note: Callable[[str], None] = lambda note: None,
+    ) -> PreTrainedTokenizerBase:
         """Byte-level BPE."""
         return train_transformer_tokenizer(texts, vocab_size)
 

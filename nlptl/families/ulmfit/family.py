@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,10 +144,17 @@ class UlmfitFamily(Family):
         if kind == "subword":
             check_vocabulary_size(vocab_size)
 
-    def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    def train_tokenizer(
+        self,
+        kind: str,
+        texts: Iterable[str],
+        vocab_size: int,
+        on_note: Callable[[str], None] = lambda note: None,
+    ) -> PreTrainedTokenizerBase:
         """`subword`: byte-level BPE; `word`: fastai's words and rules."""
-        train = train_word_tokenizer if kind == "word" else train_subword_tokenizer
-        return train(texts, vocab_size)
+        if kind == "word":
+            return train_word_tokenizer(texts, vocab_size, on_note=on_note)
+        return train_subword_tokenizer(texts, vocab_size)
 
     def build_config(
         self, size: str, tokenizer: PreTrainedTokenizerBase, backward: bool, architecture: Mapping[str, Any]

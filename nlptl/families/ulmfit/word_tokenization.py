@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from nlptl.errors import ModelError
 from nlptl.families.ulmfit.spacy_words import SpacyWords, require_spacy
 from nlptl.families.ulmfit.text_rules import BOS, EOS, FLD, PAD, RULE_MARKERS, SPECIAL_WORDS, UNK
 from nlptl.families.word_list_tokenizer import WordListTokenizer
+from nlptl.families.words import word_counts
 
 VOCABULARY_FILE = "vocab.json"
 FILLER = "xxfake"  # rows that make the vocabulary a multiple of eight
@@ -164,7 +164,10 @@ def build_vocabulary(counts: Mapping[str, int], vocab_size: int = 60000, min_fre
 
 
 def train_word_tokenizer(
-    texts: Iterable[str], vocab_size: int = 60000, min_frequency: int = 3
+    texts: Iterable[str],
+    vocab_size: int = 60000,
+    min_frequency: int = 3,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> UlmfitWordTokenizer:
     """Count the words of `texts`, read once, and keep the most frequent (see `build_vocabulary`).
 
@@ -172,9 +175,7 @@ def train_word_tokenizer(
         ModelError: spaCy is not installed.
     """
     split = SpacyWords()
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(split(text))
+    counts = word_counts(map(split, texts), on_note)
     return UlmfitWordTokenizer(build_vocabulary(counts, vocab_size, min_frequency))
 
 

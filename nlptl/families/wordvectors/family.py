@@ -5,7 +5,7 @@ Only the first layer is pretrained: a vector a word, whatever stands around it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,9 +109,15 @@ class WordVectorsFamily(Family):
         super().check_options(config, run)
         check_plan(config, run)
 
-    def train_tokenizer(self, kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    def train_tokenizer(
+        self,
+        kind: str,
+        texts: Iterable[str],
+        vocab_size: int,
+        on_note: Callable[[str], None] = lambda note: None,
+    ) -> PreTrainedTokenizerBase:
         """The most frequent words; `kind` is `word`."""
-        return train_tokenizer(texts, vocab_size)
+        return train_tokenizer(texts, vocab_size, on_note)
 
     def build_config(
         self, size: str, tokenizer: PreTrainedTokenizerBase, backward: bool, architecture: Mapping[str, Any]

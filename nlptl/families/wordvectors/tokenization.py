@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nlptl.errors import DataError, ModelError
 from nlptl.families.word_list_tokenizer import WordListTokenizer
-from nlptl.families.words import split_words
+from nlptl.families.words import split_words, word_counts
 from nlptl.families.wordvectors.configuration import PAD, SEP, SPECIAL_TOKENS, UNK
 
 VOCABULARY_FILE = "vocab.json"
@@ -116,7 +115,9 @@ class WordVectorsTokenizer(WordListTokenizer):
         return (str(path),)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> WordVectorsTokenizer:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, on_note: Callable[[str], None] = lambda note: None
+) -> WordVectorsTokenizer:
     """Count the lower-cased words of `texts`, read once; the most frequent get a row, in that order.
 
     Args:
@@ -125,9 +126,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> WordVectorsTokeniz
     Raises:
         DataError: no word occurs as often as that.
     """
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(split_words(text, lowercase=True))
+    counts = word_counts((split_words(text, lowercase=True) for text in texts), on_note)
     # Of equally frequent words the one that comes first goes first.
     by_count = sorted(counts, key=lambda word: -counts[word])
     words = [word for word in by_count if counts[word] >= MIN_FREQUENCY and word not in SPECIAL_TOKENS]
