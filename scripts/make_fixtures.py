@@ -76,7 +76,14 @@ def freeze(family: str, texts: Path, data: Path, folder: Path) -> None:
         lm, run = Path(place) / "lm", Path(place) / "run"
         begun = {**SHARED, **PRETRAIN, **SIZES[family], "family": family, "text": [str(texts)]}
         pretrain(validated(PretrainConfig, {**begun, "output": str(lm)}), invocation)
-        tuned = {**SHARED, "model": str(lm), "data": str(data), "lm_tuning": False, "epochs": 2, "learning_rate": 0.02}
+        tuned = {
+            **SHARED,
+            "model": str(lm),
+            "data": str(data),
+            "lm_tuning": False,
+            "epochs": 2,
+            "learning_rate": 0.02,
+        }
         finetune(validated(FinetuneConfig, {**tuned, "output": str(run)}), invocation)
         recorded = {}
         for name, source in (("language-model", lm), ("classifier", run)):

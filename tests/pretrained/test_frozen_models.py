@@ -79,5 +79,7 @@ def test_a_newer_format_is_refused_in_a_clear_word(path: Path, kind: str, tmp_pa
     shutil.copytree(path / kind, tmp_path / "m")
     newer = config_of(path / kind) | {"format_version": FAMILIES[path.name].config_class.format_version + 1}
     (tmp_path / "m" / "config.json").write_text(json.dumps(newer), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"^written by a newer version of nlptl, .*config.json; update nlptl$"):
+    with pytest.raises(
+        ModelError, match=r"^written by a newer version of nlptl, .*config.json; update nlptl$"
+    ):
         check_model_folder(tmp_path / "m")
