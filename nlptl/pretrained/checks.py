@@ -26,8 +26,9 @@ from nlptl.pretrained.strangers import check_files, check_tokenizer_files
 
 AGAIN = "copy or train the model again"
 MOST_HEADER_BYTES = 25_000_000  # that of a model of a thousand layers has a tenth of it
-# Bytes of the numbers that a model here is saved in; the whole ones count the batches of a normalisation.
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8}
+# Bytes of the numbers that a model here is saved in; the whole ones count the batches of a normalisation, or are the
+# masks of old native models.
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1, "BOOL": 1}
 SPARE_PARAMETERS = 64  # of a model beyond those in its file: tied ones, and those that a file may lack
 MOST_MADE_UP = 2**26  # numbers of a model that are in no file because they follow from its config
 Shapes = dict[str, tuple[int, ...]]
@@ -42,8 +43,9 @@ class _Tensor:
 
     def __init__(self, name: str, dtype: str, shape: list[int], data_offsets: list[int]) -> None:
         start, end = data_offsets
-        if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
-            raise ValueError("sizes are whole numbers")
+        # Their product takes for ever where they are many or have thousands of digits.
+        if len(shape) > 8 or any(type(n) is not int or not 0 <= n < 2**63 for n in (*shape, start, end)):
+            raise ValueError("sizes are whole numbers, and few")
         if dtype not in ITEM_BYTES or end - start != ITEM_BYTES[dtype] * math.prod(shape):
             raise ValueError("its bytes do not fit its shape")
         self.name, self.shape, self.data_offsets = name, tuple(shape), (start, end)
@@ -52,10 +54,10 @@ class _Tensor:
 def read_shapes(file: Path) -> Shapes:
     """The shape of every tensor of a safetensors file, from its header, which must fit the file's length.
 
-    The tensors fill the file one after the other, as the format has it, and are of floating-point numbers.
+    The tensors fill the file one after the other, as the format has it.
 
     Raises:
-        ModelError: cut short or damaged, or of other numbers.
+        ModelError: cut short or damaged.
     """
     damaged = ModelError("damaged or cut short", str(file), AGAIN)
     size = file.stat().st_size

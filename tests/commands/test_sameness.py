@@ -73,7 +73,7 @@ def test_one_seed_gives_the_same_weights_in_two_processes(
     family: str, strategy: str, two_runs: list[dict[str, list[tuple[str, str]]]]
 ) -> None:
     first, second = (run[f"{family} {strategy}"] for run in two_runs)
-    assert [
-        file for file, _ in first if not file.startswith(("lm/", "checkp"))
-    ] == ["model/model.safetensors"]
+    assert [file for file, _ in first if not file.startswith(("lm/", "checkp"))] == [
+        "model/model.safetensors"
+    ]
     assert first == second

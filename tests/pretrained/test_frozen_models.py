@@ -66,9 +66,9 @@ def test_a_model_loads_by_the_auto_classes(path: Path, kind: str) -> None:
     nlptl.register_families()
     family = FAMILIES[path.name]
     auto = family.language_model_auto if kind == "language-model" else "AutoModelForSequenceClassification"
-    model, loading = getattr(transformers, auto).from_pretrained(path / kind, output_loading_info=True)
     if kind == "language-model" and not family.predicts_tokens:
         auto = "AutoModel"
+    model, loading = getattr(transformers, auto).from_pretrained(path / kind, output_loading_info=True)
     wanted = family.language_model_class if kind == "language-model" else family.classifier_class
     assert type(model) is wanted
     assert not any(loading[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys"))
