@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
+# Control characters but for line breaks and tabs, marks that turn the direction of writing, and halves of pairs: what
+# a label or a tensor of a stranger's file could steer a terminal with.
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def legible(text: str) -> str:
+    """`text` for a terminal, what would steer it spelled out as in JSON, of which the meaning stays the same."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
 
 class NlptlError(Exception):
     """An expected error, printed as `error: cause, where; remedy` without a traceback.

@@ -24,7 +24,7 @@ from nlptl.config import PredictConfig
 from nlptl.data.columns import Columns
 from nlptl.data.encoding import Truncation
 from nlptl.data.lines import stdin_rows_as_they_come
-from nlptl.errors import DataError, RunFailed, UsageError
+from nlptl.errors import DataError, RunFailed, UsageError, legible
 
 WriteRow = Callable[[NDArray[np.float32]], None]
 
@@ -135,7 +135,9 @@ def _write_errors(output: Path | None) -> Iterator[None]:
 def _writer(file: TextIO, classifier: Classifier, config: PredictConfig) -> WriteRow:
     """How one row is written: JSON lines, or CSV with a header."""
     if config.format == "jsonl":
-        return lambda p: print(json.dumps(_values(classifier, config, p), ensure_ascii=False), file=file)
+        return lambda p: print(
+            legible(json.dumps(_values(classifier, config, p), ensure_ascii=False)), file=file
+        )
     names = classifier.label_names if config.probabilities else []
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["label", "probability", *names])

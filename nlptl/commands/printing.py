@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from nlptl import processes
 from nlptl.config import RunConfig
-from nlptl.errors import Interrupted, NlptlError, RunFailed, UsageError
+from nlptl.errors import Interrupted, NlptlError, RunFailed, UsageError, legible
 
 
 def print_report(
@@ -26,9 +26,10 @@ def print_report(
         as_json: one JSON object in one line, and nothing else.
     """
     if as_json:
-        print(json.dumps(_finite(report), ensure_ascii=False, allow_nan=False), file=file)
+        print(legible(json.dumps(_finite(report), ensure_ascii=False, allow_nan=False)), file=file)
         return
-    print("\n".join(_plain_lines(config, report) if plan else _lines(config, report)), file=file)
+    lines = _plain_lines(config, report) if plan else _lines(config, report)
+    print(legible("\n".join(lines)), file=file)
 
 
 def print_error(error: BaseException, *, debug: bool) -> int:
@@ -44,7 +45,7 @@ def print_error(error: BaseException, *, debug: bool) -> int:
     expected = error if isinstance(error, NlptlError) else _in_our_words(error)
     if processes.says(expected):
         who = "" if processes.is_leader() else f"process {processes.number()}: "
-        print(f"{who}error: {expected}", file=sys.stderr)
+        print(legible(f"{who}error: {expected}"), file=sys.stderr)
     return expected.exit_code
 
 

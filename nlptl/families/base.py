@@ -88,6 +88,8 @@ class Family(ABC):
     language_model_class: ClassVar[type[LayeredModel]]
     classifier_class: ClassVar[type[LayeredClassifier]]
     encoder_class: ClassVar[type[PreTrainedModel]]
+    tokenizers: ClassVar[Sequence[str]]
+    """Names of the classes of tokenizers that a model folder of the family may have."""
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]]
     reads_backward: ClassVar[bool] = False
     samples_softmax: ClassVar[bool] = False
@@ -346,9 +348,10 @@ def checked_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConf
     Raises:
         ModelError: it does.
     """
-    if len(tokenizer) > config.vocab_size:
+    tokens = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
+    if tokens > config.vocab_size:
         raise ModelError(
-            f"its tokenizer has {len(tokenizer)} tokens and its model rows for {config.vocab_size}",
+            f"its tokenizer has {tokens} tokens and its model rows for {config.vocab_size}",
             str(where),
             "use a model folder whose files belong together",
         )

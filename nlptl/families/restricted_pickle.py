@@ -24,6 +24,8 @@ from torch.serialization import MAGIC_NUMBER
 from nlptl.errors import ModelError
 from nlptl.families.pickle_machine import Inert, Refused, interpret
 
+MOST_PROGRAM_BYTES = 2**26  # of the pickle that lists the tensors, without their numbers
+
 
 @dataclass(frozen=True)
 class _StorageType:
@@ -102,6 +104,8 @@ def _check_zip(path: Path) -> None:
         if not stored or sum(sizes.values()) > path.stat().st_size:
             raise ValueError("its entries are compressed")
         folder = next(name for name in sizes).split("/", 1)[0]
+        if sizes[f"{folder}/data.pkl"] > MOST_PROGRAM_BYTES:  # a file of holes can be of any size
+            raise ValueError("its list of tensors is too long")
         program = archive.read(f"{folder}/data.pkl")
 
     def storage(identity: Any) -> _Storage:

@@ -25,6 +25,13 @@ from nlptl.errors import ConfigError
 BYTES = 256  # every one has a token, so that nothing is ever unknown
 LONGEST_TOKEN = 32  # bytes; keeps rows of dashes and the like from taking places of the vocabulary
 LONGEST_TRAINING_WORD = 128  # bytes; merges cost the length of a word, and blobs teach none worth having
+# What the normaliser replaces, and by what. A tokenizer that is loaded may have no other patterns: add, never remove.
+REPLACED = (
+    (r"<[bB][rR]\s*/?>", "\n"),
+    # Blanks around a line break let the word after it have the same token as after any other word.
+    (r"\s*\n\s*", " \n "),
+    (r"[ \t\u00A0]{2,}", " "),
+)
 
 T = TypeVar("T", bound="SubwordTokenizer")
 
@@ -172,10 +179,7 @@ def without_surrogates(text: str) -> str:
 def _normalizer(lowercase: bool) -> normalizers.Normalizer:
     """Line breaks of HTML, white space, case, then the composed form (NFC), which lower-casing can undo."""
     steps: list[normalizers.Normalizer] = [
-        normalizers.Replace(Regex(r"<[bB][rR]\s*/?>"), "\n"),
-        # Blanks around a line break let the word after it have the same token as after any other word.
-        normalizers.Replace(Regex(r"\s*\n\s*"), " \n "),
-        normalizers.Replace(Regex(r"[ \t\u00A0]{2,}"), " "),
+        *(normalizers.Replace(Regex(pattern), content) for pattern, content in REPLACED),
         *([normalizers.Lowercase()] if lowercase else []),
         normalizers.NFC(),
         normalizers.Strip(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from nlptl.errors import ModelError
 from nlptl.families import FAMILIES
 from nlptl.families.base import Family
 from nlptl.pretrained.checks import check_changes, check_label_names, check_model, load_tokenizer, read_shapes
+from nlptl.pretrained.strangers import check_config, check_files, read_object
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class ModelFolder:
         Raises:
             ModelError: its files are damaged or are not of this model.
         """
-        return load_tokenizer(self.path, self.family.config_class.from_pretrained(self.path))
+        config = self.family.config_class.from_pretrained(self.path)
+        return load_tokenizer(self.path, config, self.family.tokenizers)
 
     def check_changes(self, architecture: Mapping[str, Any]) -> None:
         """Keys of its config that a run sets must leave its weights their shapes.
@@ -108,13 +109,9 @@ def check_model_folder(path: Path) -> ModelFolder:
     for file in ("config.json", "model.safetensors"):
         if not (path / file).is_file():
             raise ModelError(f"no {file}", str(path), "a model folder is what a run writes as model/")
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (ValueError, OSError):
-        raise ModelError(
-            "not a JSON file", str(path / "config.json"), "copy the model folder again"
-        ) from None
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    check_files(path)
+    config = read_object(path / "config.json")
+    kind = config.get("model_type")
     family = None if kind is None else next((f for f in FAMILIES.values() if f.adopts(config)), None)
     if family is None:
         known = ", ".join(FAMILIES)
@@ -127,7 +124,11 @@ def check_model_folder(path: Path) -> ModelFolder:
     if isinstance(version, int) and version > newest:
         raise ModelError("written by a newer version of nlptl", str(path / "config.json"), "update nlptl")
     found = ModelFolder(path, family, config)
-    checked = check_model(path, found.model_class, read_shapes(path / "model.safetensors"))
+    shapes = read_shapes(path / "model.safetensors")
+    check_config(
+        config, path / "config.json", max((size for shape in shapes.values() for size in shape), default=0)
+    )
+    checked = check_model(path, found.model_class, shapes)
     if found.is_classifier:
         check_label_names(checked, path)
     return found

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from nlptl.errors import legible
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -29,7 +31,7 @@ class Reporter:
     def note(self, text: str) -> None:
         """One line for the user."""
         if not self.quiet:
-            self.console.print(text, markup=False, soft_wrap=True)
+            self.console.print(legible(text), markup=False, soft_wrap=True)
 
     def start(self, stage: str, total: int | None) -> None:
         """A stage of `total` steps begins."""

@@ -36,6 +36,7 @@ class ElmoFamily(Family):
     """Bidirectional language models over characters, mostly used as fixed feature extractors."""
 
     name = "elmo"
+    tokenizers = ("ElmoTokenizer",)
     samples_softmax = True
     imports = ("allennlp",)
     config_class = ElmoConfig

@@ -52,6 +52,7 @@ class GptFamily(Family):
     """Transformer decoders, fine-tuned as a whole with the language-model loss beside the task's."""
 
     name = "gpt"
+    tokenizers = ("GptTokenizer", "GptPaperTokenizer", "OpenAIGPTTokenizer", "OpenAIGPTTokenizerFast")
     samples_softmax = True
     imports = ("openai",)
     config_class = GptConfig

@@ -48,6 +48,7 @@ class TransformerFamily(Family):
     """Encoder and decoder learn to fill gaps in text; the encoder is used for classification."""
 
     name = "transformer"
+    tokenizers = ("TransformerTokenizer",)
     language_model_auto = "AutoModelForSeq2SeqLM"
     config_class = TransformerConfig
     encoder_class = TransformerModel

@@ -73,6 +73,7 @@ class UlmfitFamily(Family):
     """AWD-LSTM language models, tuned on the task's text, with a classifier that unfreezes gradually."""
 
     name = "ulmfit"
+    tokenizers = ("UlmfitTokenizer", "UlmfitWordTokenizer")
     reads_backward = True
     samples_softmax = True
     imports = ("fastai",)

@@ -52,6 +52,7 @@ class WordVectorsFamily(Family):
     """A table of word vectors under a pooling classifier."""
 
     name = "wordvectors"
+    tokenizers = ("WordVectorsTokenizer",)
     samples_softmax = True
     predicts_tokens = False
     imports = ("word2vec", "glove")

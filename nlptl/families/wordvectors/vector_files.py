@@ -32,6 +32,10 @@ NUMBERS_A_BLOCK = 250_000
 HEAD_BYTES = 1 << 16
 WIDEST = 1 << 14
 LONGEST_WORD = 10_000  # bytes
+LONGEST_NUMBER = 15  # digits
+LONGEST_LINE = (
+    1 << 20
+)  # bytes; the widest vector has a third of it. A compressed file can hold a line without end.
 REMEDY = "download the file again"
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _GAP = re.compile(rb"[ \t]+")
@@ -77,7 +81,11 @@ class VectorFile:
         words: list[str] = []
         numbers: list[bytes] = []
         lines: list[int] = []
-        for line, row in enumerate(stream, start=1 if self.rows is None else 2):
+        rows = iter(lambda: stream.readline(LONGEST_LINE), b"")
+        for line, row in enumerate(rows, start=1 if self.rows is None else 2):
+            if len(row) == LONGEST_LINE:
+                cause = f"no end within {LONGEST_LINE:,} bytes"
+                raise ModelError(cause, f"line {line:,} of {self.path}", REMEDY)
             row = row.rstrip(b" \r\n")
             if not row:
                 continue
@@ -206,6 +214,8 @@ def vector_file(path: Path) -> VectorFile:
     first, _, rest = head.partition(b"\n")
     fields = first.split()
     if len(fields) == 2 and all(number.isdigit() for number in fields):
+        if max(map(len, fields)) > LONGEST_NUMBER:
+            raise ModelError("a header of a number without end", f"line 1 of {path}", REMEDY)
         rows, width = map(int, fields)
         if not rows or not 0 < width <= WIDEST:
             raise ModelError(f"a header of {rows} rows and {width} columns", f"line 1 of {path}", REMEDY)
