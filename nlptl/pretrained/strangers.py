@@ -30,8 +30,8 @@ FOREIGN_KEYS = (
     "device_map",
     "fusion_config",
 )
-NORMALIZERS = ("Sequence", "Replace", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Strip", "StripAccents")
-NORMALIZERS += ("BertNormalizer",)
+UNICODE_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+NORMALIZERS = ("Sequence", "Replace", "Lowercase", "Strip", "StripAccents", "BertNormalizer", *UNICODE_FORMS)
 PRE_TOKENIZERS = ("Sequence", "ByteLevel", "BertPreTokenizer", "WhitespaceSplit")
 
 
