@@ -131,7 +131,13 @@ METRICS = {
     "confusion_matrix": {"labels": ["a", "b"], "counts": [[18, 2], [2, 18]]},
 }
 TRAINED = {"seconds": 95.0, "tokens_per_second": 1000.0, "peak_memory_mb": 512.0}
-NAMED = {"name": "m", "family": "ulmfit", "bytes": None, "bytes_at_most": 5_000_000, "licence": "MIT; of a kind"}
+NAMED = {
+    "name": "m",
+    "family": "ulmfit",
+    "bytes": None,
+    "bytes_at_most": 5_000_000,
+    "licence": "MIT; of a kind",
+}
 NAMED |= {"ships": False, "downloaded": False, "architecture": "two layers"}
 REPORTS: dict[str, dict[str, Any]] = {
     "pretrain": {

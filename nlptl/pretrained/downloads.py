@@ -1,7 +1,7 @@
 """The files of a public model: fetched once, verified, and kept under the cache folder.
 
 pooch places a file whole or not at all and knows whether the one that lies there is still right; what it lacks, going
-on with a part, other kinds of hashes and mirrors, is here and in `transfer`. Files of the Hub come by `huggingface_hub`.
+on with a part, other kinds of hashes and mirrors, is here and in `transfer`. The Hub's files come by `huggingface_hub`.
 """
 
 from __future__ import annotations

@@ -58,9 +58,7 @@ CASES = {
     "it closes early, and there are no ranges": Case(
         [says.half, says.without_ranges], [(A, None), (A, REST)]
     ),
-    "the file is replaced in the meantime": Case(
-        [says.half_of_an_older, says.whole], [(A, None), (A, REST)]
-    ),
+    "the file is replaced in the meantime": Case([says.half_of_an_older, says.whole], [(A, None), (A, REST)]),
     "another piece comes": Case(
         [says.half, says.another_piece, says.whole], [(A, None), (A, REST), (A, None)]
     ),
@@ -78,11 +76,12 @@ CASES = {
     "gone everywhere": Case([says.missing], [(A, None), (B, None)], told="the server answers 404"),
     "ill": Case([says.ill], [(A, None)] * 3 + [(B, None)], says.whole),
     "ill for a moment": Case([says.ill, says.whole], [(A, None)] * 2),
-    "a length that is a lie": Case(
-        [says.longer], [(A, None), (B, None)], says.whole
-    ),
+    "a length that is a lie": Case([says.longer], [(A, None), (B, None)], says.whole),
     "a length that is a lie everywhere": Case(
-        [says.longer], [(A, None), (B, None)], says.longer, "offers 512,001 bytes where there should be 512,000"
+        [says.longer],
+        [(A, None), (B, None)],
+        says.longer,
+        "offers 512,001 bytes where there should be 512,000",
     ),
     "no length and no end": Case(
         [says.endless], [(A, None), (B, None)], told="sends more than 512,000 bytes"
@@ -92,7 +91,9 @@ CASES = {
         [says.redirected(A)], [(A, None)] * 6 + [(B, None)], told="more than 5 redirects"
     ),
     "sent to a file of this machine": Case(
-        [says.redirected("file:///etc/hosts")], [(A, None), (B, None)], told="no web address, which is refused"
+        [says.redirected("file:///etc/hosts")],
+        [(A, None), (B, None)],
+        told="no web address, which is refused",
     ),
 }
 
@@ -214,7 +215,9 @@ def test_a_file_of_the_hub_is_verified_too(
 @pytest.mark.usefixtures("no_sockets")
 @pytest.mark.parametrize("variable", [None, "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 @pytest.mark.parametrize("value", ["1", "true", "YES", "On"])
-def test_offline_opens_no_socket(variable: str | None, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_offline_opens_no_socket(
+    variable: str | None, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("NLPTL_CACHE", str(tmp_path))
     if variable is not None:
         monkeypatch.setenv(variable, value)
