@@ -1,4 +1,4 @@
-"""Downloads from servers that break, lie, stall and send elsewhere: a right file or one clear line, and never a wrong file."""
+"""Downloads from servers that break, lie, stall and send elsewhere: a right file or one clear line."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+import nlptl
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.public_models import download_model, list_models, show_model
 from nlptl.config import DownloadModelConfig, ListModelsConfig, ShowModelConfig
@@ -87,7 +88,7 @@ def releases(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             archive.add(made / "lm.pth", f"{name}/lm.pth")
             archive.add(made / "itos.pkl", f"{name}/itos.pkl")
     elmo_release(made)
-    gpt_release(made / "gpt")
+    gpt_release(made / "gpt", width=12)
     (made / "glove.txt.gz").write_bytes(gzip.compress(GLOVE))
     members = {"weights": "lm.pth", "vocab": "itos.pkl"}
     files: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
@@ -173,8 +174,8 @@ def test_a_download_that_fails_leaves_no_model(releases: Server, tmp_path: Path)
     releases.serve("/o.json", content=b"{}" + b" " * (public_models()["tiny-elmo"].files[1].largest - 2))
     with pytest.raises(ModelError, match="json"):
         find_model("tiny-elmo", reporter=Reporter(True))
+    (tmp_path / "cache" / "downloads" / "tiny-elmo" / "w.hdf5").unlink()
     with pytest.raises(ModelError, match="has not been downloaded, and --offline"):
-        (tmp_path / "cache" / "downloads" / "tiny-elmo" / "w.hdf5").unlink()
         find_model("tiny-elmo", offline=True)
     assert list((tmp_path / "cache" / "models").iterdir()) == []
 
@@ -199,12 +200,24 @@ def test_the_list_and_a_model_say_what_is_here(releases: Server) -> None:
         show_model(ShowModelConfig(name="tiny-glov"), Invocation())
 
 
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    """A classifier of an embedded model, its head as it was drawn."""
+    nlptl.register_families()
+    found = find_model("ulmfit-mini")
+    labels = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
+    labels |= {"problem_type": "single_label_classification"}
+    found.family.build_classifier([found.path], {}, labels).save_pretrained(tmp_path / "model")
+    found.load_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
 @pytest.mark.usefixtures("no_sockets")
 @pytest.mark.parametrize("way", ["--offline", "HF_HUB_OFFLINE"])
 def test_offline_no_command_opens_a_socket(
     way: str,
     command: Callable[..., Any],
-    classifier_folder: Path,
+    untrained: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -230,7 +243,7 @@ def test_offline_no_command_opens_a_socket(
         assert refused.stderr.startswith("error: a public model that has not been downloaded")
         assert refused.stderr.count("\n") == 1
     assert command("models", "download", "ulmfit-mini").returncode == 2
-    predicted = command("predict", "-", "--model", classifier_folder, stdin=b"the film was wonderful\n")
+    predicted = command("predict", "-", "--model", untrained, stdin=b"the film was wonderful\n")
     assert predicted.returncode == 0, predicted.stderr
     words = ("extract-features", "--model", "ulmfit-mini", "--data", "-", "-o", tmp_path / "f.npy")
     embedded = command(*words, stdin=b"a film\n")
