@@ -22,14 +22,17 @@ from nlptl.commands.printing import print_error
 from nlptl.commands.running import run_command
 from nlptl.commands.typer_command import Command
 from nlptl.config import (
+    DownloadModelConfig,
     EvaluateConfig,
     ExtractConfig,
     FinetuneConfig,
     ImportConfig,
+    ListModelsConfig,
     PredictConfig,
     PretrainConfig,
     QuickstartConfig,
     RunConfig,
+    ShowModelConfig,
 )
 from nlptl.version import __version__
 
@@ -53,6 +56,7 @@ Data = Annotated[str | None, _option("Labelled file or folder, 'sample', or a Hu
 TextColumn = Annotated[str | None, _option("Column of the texts.", metavar="NAME")]
 PairColumn = Annotated[str | None, _option("Column of the second text of a pair.", metavar="NAME")]
 LabelColumn = Annotated[str | None, _option("Column of the labels.", metavar="NAME")]
+PublicName = Annotated[str | None, typer.Argument(metavar="NAME", help="A name of 'nlptl models list'.")]
 Paths = list[str] | None
 Epochs = Annotated[int | None, _option("Passes over the training data.")]
 LearningRate = Annotated[float | None, _option("Highest rate, of the topmost layer group.")]
@@ -64,7 +68,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # its tables cut long option names at 80 columns
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-models = typer.Typer(no_args_is_help=True, help="Bring in the checkpoints of other systems.")
+models = typer.Typer(no_args_is_help=True, help="Models by name, and the checkpoints of other systems.")
 app.add_typer(models, name="models")
 
 
@@ -368,6 +372,28 @@ def import_checkpoint(
 ) -> None:
     """Turn the checkpoint of another system into a model folder."""
     _run(context, ImportConfig, "nlptl.commands.models:import_checkpoint", ["source", "output"])
+
+
+@_command(models, "list", "nlptl models list")
+def list_models(context: typer.Context, **common: Any) -> None:
+    """List the models that have a name: those that ship, and the public ones."""
+    _run(context, ListModelsConfig, "nlptl.commands.public_models:list_models", [])
+
+
+@_command(models, "show", "nlptl models show elmo-original")
+def show_model(context: typer.Context, name: PublicName = None, **common: Any) -> None:
+    """Show where a model comes from, its licence, its files and how they are verified."""
+    _run(context, ShowModelConfig, "nlptl.commands.public_models:show_model", ["name"])
+
+
+@_command(models, "download", "nlptl models download ulmfit-wt103")
+def download_model(context: typer.Context, name: PublicName = None, **common: Any) -> None:
+    """Download a public model, and convert it once.
+
+    It goes to the cache, where --model NAME finds it, or to --output. A download that was stopped goes on where it
+    was. Models that read the other way have names of their own: for ULMFiT in both directions download ulmfit-wt103
+    and ulmfit-wt103-backward, and name the second as --backward-model."""
+    _run(context, DownloadModelConfig, "nlptl.commands.public_models:download_model", ["name"])
 
 
 @_command(app, "quickstart", "nlptl quickstart")

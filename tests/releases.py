@@ -97,10 +97,11 @@ def word2vec_binary(rows: Mapping[str, list[float]], promised: int | None = None
     return f"{promised or len(rows)} {width}\n".encode() + b"".join(packed)
 
 
-def gpt_release(folder: Path) -> None:
+def gpt_release(folder: Path, width: int = 4) -> None:
     """OpenAI's ten files of a one-layer GPT of eight tokens, with its vocabulary."""
-    width = 4
-    layer = [[1, 4, 12], [12], [1, 4, 4], [4], [4], [4], [1, 4, 16], [16], [1, 16, 4], [4], [4], [4]]
+    one, three, four = width, 3 * width, 4 * width
+    layer = [[1, one, three], [three], [1, one, one], [one], [one], [one]]
+    layer += [[1, one, four], [four], [1, four, one], [one], [one], [one]]
     shapes = [[6, width], [8, width], *layer]
     numbers = np.random.default_rng(0).normal(size=sum(int(np.prod(shape)) for shape in shapes))
     folder.mkdir(exist_ok=True)

@@ -31,6 +31,9 @@ FUNCTIONS: dict[str, Callable[..., None]] = {
     "evaluate": cli.evaluate,
     "predict": cli.predict,
     "models import": cli.import_checkpoint,
+    "models list": cli.list_models,
+    "models show": cli.show_model,
+    "models download": cli.download_model,
     "quickstart": cli.quickstart,
 }
 COMMON = "-o out --seed 7 --device cpu --precision fp32 --batch-size 4 --max-length 99 --offline"
@@ -112,6 +115,9 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "heads": 4,
         },
     ),
+    "models list": ("", {}),
+    "models show": ("m", {"name": "m"}),
+    "models download": ("m", {"name": "m"}),
     "quickstart": ("", {}),
 }
 METRICS = {
@@ -125,6 +131,14 @@ METRICS = {
     "confusion_matrix": {"labels": ["a", "b"], "counts": [[18, 2], [2, 18]]},
 }
 TRAINED = {"seconds": 95.0, "tokens_per_second": 1000.0, "peak_memory_mb": 512.0}
+NAMED = {
+    "name": "m",
+    "family": "ulmfit",
+    "bytes": None,
+    "bytes_at_most": 5_000_000,
+    "licence": "MIT; of a kind",
+}
+NAMED |= {"ships": False, "downloaded": False, "architecture": "two layers"}
 REPORTS: dict[str, dict[str, Any]] = {
     "pretrain": {
         "output": "out",
@@ -160,6 +174,17 @@ REPORTS: dict[str, dict[str, Any]] = {
         "parameters": 1234,
         "vocabulary": 500,
         "ignored_keys": [],
+    },
+    "models list": {"models": [NAMED]},
+    "models show": {**NAMED, "path": None, "page": "p", "files": []},
+    "models download": {
+        "output": "out",
+        "family": "ulmfit",
+        "parameters": 1234,
+        "vocabulary": 500,
+        "ignored_keys": [],
+        "bytes": 5_000_000,
+        "verified": "sha256",
     },
     "quickstart": {"output": "out", "model": "out/classifier/model", "test": METRICS, "tfidf": METRICS}
     | {"comparison": {"accuracy_difference": 0.0, "interval": [0.0, 0.0], "mcnemar_p": 1.0}}
@@ -200,10 +225,12 @@ def nlptl(
                 raise values
             return values(config) if callable(values) else values
 
-        for function in FUNCTIONS.values():
-            name = "models" if function is cli.import_checkpoint else function.__name__
+        for key, function in FUNCTIONS.items():
+            named = "models" if key == "models import" else "public_models"
+            name = named if key.startswith("models ") else function.__name__
             module = types.ModuleType(name)
-            setattr(module, function.__name__, command)
+            for each in FUNCTIONS.values():
+                setattr(module, each.__name__, command)
             monkeypatch.setitem(sys.modules, f"nlptl.commands.{name}", module)
         monkeypatch.setattr(sys, "argv", ["nlptl", *shlex.split(line)])
         code = cli.main()
@@ -369,10 +396,13 @@ def test_a_report_for_people_leads_with_the_result(command: str, nlptl: Runner) 
         "quickstart": "fine-tuned: accuracy 0.900",
         "extract-features": "output: f.npy",
         "models import": "output: out",
+        "models list": "name  family  size    here  licence\nm     ulmfit  ≤ 5 MB  no    MIT\n",
+        "models show": "name: m\nfamily: ulmfit\narchitecture: two layers\nlicence: MIT; of a kind\n",
+        "models download": "model: out (ulmfit, 1,234 parameters)\n5 MB downloaded, verified by: sha256\n",
     }
     outcome = nlptl(f"{command} {ALL_OPTIONS[command][0]} -o out")
     assert outcome.out.startswith(firsts[command])
-    if command in ("pretrain", "finetune", "models import", "quickstart"):
+    if command in ("pretrain", "finetune", "models import", "models download", "quickstart"):
         assert outcome.out.splitlines()[-1].startswith("next: nlptl ")
     assert "None" not in outcome.out
 
@@ -478,7 +508,7 @@ def test_help_ends_with_an_example_and_fits_a_narrow_terminal(command: str, nlpt
     assert options.startswith("Common options:")
     assert all(len(line) <= 80 for line in outcome.out.splitlines())
     for name in inspect.signature(FUNCTIONS[command]).parameters:
-        if name in COMMANDS[command].model_fields and name not in ("source", "data"):
+        if name in COMMANDS[command].model_fields and name not in ("source", "data", "name"):
             assert f"--{name.replace('_', '-')}" in outcome.out  # whole, however long
 
 

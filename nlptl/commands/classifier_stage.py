@@ -14,10 +14,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from nlptl import processes
+from nlptl.cache import cache_folder
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.plans import given, training_plan
 from nlptl.config import FinetuneConfig
-from nlptl.data.cache import cache_folder
 from nlptl.families.base import Family
 from nlptl.strategies.class_weights import balanced_weights
 from nlptl.strategies.examples import Examples

@@ -42,7 +42,7 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
     precision = inference_precision(config.precision, device)
     rows = FeatureRows(config)
     rows.check()
-    source = find_model(config.model, offline=config.offline)
+    source = find_model(config.model, offline=config.offline, reporter=invocation.reporter)
     _check_model(source, config)
     reader = TextReader(source.load_tokenizer(), config)
     model = source.family.encoder_class.from_pretrained(source.path).eval()

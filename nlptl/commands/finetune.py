@@ -38,7 +38,7 @@ from nlptl.strategies.examples import Examples
 
 def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     """Make a classifier from a language model and labelled texts, and measure it."""
-    sources = chosen_language_models(config)
+    sources = chosen_language_models(config, invocation.reporter)
     family = sources[0].family
     config = _with_recipes(_without_tuning_of_encoders(config, sources), sources[0])
     _check(config, sources)

@@ -7,19 +7,20 @@ import hashlib
 from nlptl.config import FinetuneConfig
 from nlptl.errors import ModelError, UsageError
 from nlptl.pretrained.models import ModelFolder, find_model
+from nlptl.training.progress import Reporter
 
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "*.model")
 
 
-def chosen_language_models(config: FinetuneConfig) -> list[ModelFolder]:
+def chosen_language_models(config: FinetuneConfig, reporter: Reporter | None = None) -> list[ModelFolder]:
     """The language model, and the backward one where it is named; both looked at before anything is loaded."""
     if config.model is None:
         raise UsageError(
             "--model is missing", "nlptl finetune", "name a language model that `nlptl pretrain` wrote"
         )
-    sources = [find_model(config.model, offline=config.offline)]
+    sources = [find_model(config.model, offline=config.offline, reporter=reporter)]
     if config.backward_model is not None:
-        sources.append(find_model(config.backward_model, offline=config.offline))
+        sources.append(find_model(config.backward_model, offline=config.offline, reporter=reporter))
     names = (config.model, config.backward_model)
     for name, source in zip(names, sources, strict=False):
         if source.is_classifier:

@@ -12,10 +12,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from nlptl import processes
+from nlptl.cache import cache_folder
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.plans import given, training_plan
 from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
-from nlptl.data.cache import cache_folder
 from nlptl.data.corpora import SplitTexts, TokenCorpus, tokenise_corpus
 from nlptl.data.lm_text import LmText
 from nlptl.errors import DataError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from nlptl.commands.invocation import Invocation
 from nlptl.config import ImportConfig
 from nlptl.data.lm_text import find_lm_text
 from nlptl.errors import UsageError
-from nlptl.families import FAMILIES
 from nlptl.families.base import ImportSettings
+from nlptl.pretrained.conversion import Converted, converted, family_of
 
 OUTPUTS = run_folder.Outputs(("model",))
 
@@ -23,7 +22,7 @@ OUTPUTS = run_folder.Outputs(("model",))
 def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str, Any]:
     """Convert once to safetensors; a second, backward checkpoint goes to `OUTPUT-backward`."""
     assert config.source is not None  # the command line asks for it
-    family = next(f for f in FAMILIES.values() if config.source in f.imports)
+    family = family_of(config.source)
     _check_options(config)
     texts = find_lm_text(config.words_of, offline=config.offline) if config.words_of else None
     named = {
@@ -57,21 +56,26 @@ def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str,
     facts: dict[str, dict[str, Any]] = {}
     # Nothing that is there is touched before every checkpoint has proved good.
     with contextlib.ExitStack() as stack:
-        converted = {name: Path(stack.enter_context(_beside(outputs[name]))) / "model" for name in directions}
+        ready = {}
         for name, paths in directions.items():
-            converted[name].mkdir()
             settings = ImportSettings(backward=name == "backward", texts=texts, heads=config.heads)
-            facts[name] = family.convert(paths, converted[name], settings)
-        for name, folder in converted.items():
-            # Forced, because the folder was found empty or to be replaced, and now holds the temporary one.
-            run_folder.open_run_folder(outputs[name], resume=False, force=True, outputs=OUTPUTS)
-            os.replace(folder, outputs[name] / "model")
-    for note in [note for found in facts.values() for note in found.pop("notes")]:
+            ready[name] = stack.enter_context(converted(config.source, paths, outputs[name], settings))
+        for name, model in ready.items():
+            move_to_output(model, outputs[name])
+            facts[name] = model.facts
+    for note in [note for model in ready.values() for note in model.notes]:
         invocation.reporter.note(note)
     report = {"output": str(outputs["forward"]), "family": family.name, **facts["forward"]}
     if "backward" in facts:
         report["backward_output"] = str(outputs["backward"])
     return report
+
+
+def move_to_output(model: Converted, output: Path) -> None:
+    """Put a converted model into an output folder that `check_output_folder` has let pass."""
+    # Forced, because the folder was found empty or to be replaced, and now holds the temporary one.
+    run_folder.open_run_folder(output, resume=False, force=True, outputs=OUTPUTS)
+    os.replace(model.path, output / "model")
 
 
 # What is needed of each system, with an example, and what else it may have.
@@ -113,9 +117,3 @@ def _folder(output: Path, direction: str) -> Path:
         return output
     named = output if output.name not in ("", "..") else Path(os.path.realpath(output))
     return named.with_name(named.name + "-backward")
-
-
-def _beside(output: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder on the file system of `output`, which need not be there yet."""
-    there = next(path for path in (output.absolute(), *output.absolute().parents) if path.is_dir())
-    return tempfile.TemporaryDirectory(prefix=".nlptl-import-", dir=there)

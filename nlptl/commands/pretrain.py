@@ -24,13 +24,14 @@ from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder, find_model
 from nlptl.training.checkpoints import written_whole
 from nlptl.training.models import LayeredModel
+from nlptl.training.progress import Reporter
 
 TOKENIZER_CHARACTERS = 40_000_000  # more text moves the merges of a small vocabulary no further
 
 
 def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     """Train a language model and report how well it predicts held-out text."""
-    source = None if config.model is None else _language_model(config)
+    source = None if config.model is None else _language_model(config, invocation.reporter)
     family = _family(config) if source is None else source.family
     config = with_recipe(config, family.recipes["pretrain" if source is None else "tune"])
     columns = Columns(text=config.text_column)
@@ -116,9 +117,9 @@ def _family(config: PretrainConfig) -> Family:
     return FAMILIES[config.family]
 
 
-def _language_model(config: PretrainConfig) -> ModelFolder:
+def _language_model(config: PretrainConfig, reporter: Reporter) -> ModelFolder:
     assert config.model is not None
-    found = find_model(config.model, offline=config.offline)
+    found = find_model(config.model, offline=config.offline, reporter=reporter)
     if config.family is not None and config.family != found.family.name:
         raise ConfigError(
             f"{config.model} is of the family {found.family.name}", "--family", "leave --family out"

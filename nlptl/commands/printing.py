@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from nlptl import processes
+from nlptl.commands.model_lines import list_lines, show_lines, size
 from nlptl.config import RunConfig
 from nlptl.errors import Interrupted, NlptlError, RunFailed, UsageError, legible
 
@@ -100,14 +101,21 @@ def _lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
         "evaluate": _evaluate_lines,
         "predict": _predict_lines,
         "quickstart": _quickstart_lines,
+        "models list": lambda config, report: list_lines(report),
+        "models show": lambda config, report: show_lines(report),
+        "models download": _download_lines,
     }
     yield from kinds.get(config.command, _plain_lines)(config, report)
     place = str(report.get("output"))
     finetune = "nlptl finetune --model {} --data reviews.csv -o runs/first"
+    model = (
+        place if config.output is not None else str(getattr(config, "name", None))
+    )  # in the cache: by its name
     following = {
         "pretrain": finetune.format(shlex.quote(place)),
         "finetune": f"nlptl predict --model {shlex.quote(place)} texts.csv",
         "models import": finetune.format(shlex.quote(place)),
+        "models download": finetune.format(shlex.quote(model)),
         "quickstart": finetune.format("ulmfit-mini"),
     }
     if config.command in following:
@@ -161,6 +169,11 @@ def _quickstart_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[
     for row in report["predictions"]:
         yield f"  {row['label']} ({row['probability']:.2f}): {row['text']}"
     yield f"classifier: {report['model']}"
+
+
+def _download_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    yield f"model: {report['output']} ({report['family']}, {report['parameters']:,} parameters)"
+    yield f"{size(report['bytes'])} downloaded, verified by: {report['verified']}"
 
 
 def _difference(found: Mapping[str, Any], other: str) -> str:

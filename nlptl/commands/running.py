@@ -8,6 +8,7 @@ import gc
 import itertools
 import os
 import pkgutil
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +19,22 @@ from nlptl import processes
 from nlptl.commands.command_line import way_on
 from nlptl.commands.printing import print_report
 from nlptl.commands.run_folder import saved_config_file
-from nlptl.config import ImportConfig, PredictConfig, RunConfig, TrainingConfig, load_config
+from nlptl.config import (
+    DownloadModelConfig,
+    ImportConfig,
+    ListModelsConfig,
+    PredictConfig,
+    RunConfig,
+    ShowModelConfig,
+    TrainingConfig,
+    load_config,
+)
 from nlptl.errors import Interrupted, ThresholdMissed, UsageError
 
 # What the command line says beside the keys of a config.
 CONTROLS = ("config", "resume", "force", "dry_run", "assignments", "as_json", "verbose", "quiet", "debug")
+# The work of one process; the other commands share theirs out.
+OF_ONE_PROCESS = (ImportConfig, ListModelsConfig, ShowModelConfig, DownloadModelConfig)
 # Read by the libraries when they are imported; what the user has set stands.
 HUSHED = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -95,8 +107,7 @@ def run_command(
         # What a library prints must not end up in the result.
         with contextlib.nullcontext() if rows_only else contextlib.redirect_stdout(sys.stderr):
             work = functools.partial(perform, config, invocation)
-            # To convert a checkpoint is the work of one process; the other commands share theirs out.
-            report = processes.first(work) if isinstance(config, ImportConfig) else work()
+            report = processes.first(work) if isinstance(config, OF_ONE_PROCESS) else work()
             processes.leave()
     except ThresholdMissed as missed:
         show(missed.report)
@@ -132,7 +143,11 @@ def _nothing_collected() -> Iterator[None]:
 
 def _missing(config: RunConfig, needs: Sequence[str]) -> list[str]:
     """What of the keys has no value, as the command line spells it."""
-    spelled = {"source": "--from", "data": "DATA" if isinstance(config, PredictConfig) else "--data"}
+    spelled = {
+        "source": "--from",
+        "name": "NAME",
+        "data": "DATA" if isinstance(config, PredictConfig) else "--data",
+    }
     return [spelled.get(key, f"--{key}") for key in needs if getattr(config, key) in (None, ())]
 
 
@@ -175,6 +190,9 @@ def _settle_libraries(*, offline: bool, verbose: bool) -> None:
 
 def _way_on(config: RunConfig) -> str | None:
     """How to go on with a run that was stopped, where it has begun."""
+    if isinstance(config, DownloadModelConfig):
+        where = "" if config.output is None else f" --output {shlex.quote(str(config.output))}"
+        return f"to go on:\n  nlptl models download {config.name}{where}"
     if (
         not isinstance(config, TrainingConfig)
         or config.output is None

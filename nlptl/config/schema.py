@@ -238,6 +238,28 @@ class ImportConfig(RunConfig):
     )
 
 
+class ListModelsConfig(RunConfig):
+    """`nlptl models list`."""
+
+    command: ClassVar[str] = "models list"
+
+
+class ShowModelConfig(RunConfig):
+    """`nlptl models show`."""
+
+    command: ClassVar[str] = "models show"
+
+    name: str | None = Field(None, description="A name of `nlptl models list`.")
+
+
+class DownloadModelConfig(RunConfig):
+    """`nlptl models download`: a public model -> a model folder."""
+
+    command: ClassVar[str] = "models download"
+
+    name: str | None = Field(None, description="A name of `nlptl models list`.")
+
+
 class QuickstartConfig(RunConfig):
     """`nlptl quickstart`."""
 
@@ -255,6 +277,9 @@ COMMANDS: dict[str, type[RunConfig]] = {
         EvaluateConfig,
         PredictConfig,
         ImportConfig,
+        ListModelsConfig,
+        ShowModelConfig,
+        DownloadModelConfig,
         QuickstartConfig,
     )
 }

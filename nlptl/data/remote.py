@@ -7,7 +7,7 @@ from pathlib import Path
 
 import fsspec
 
-from nlptl.data.cache import cache_folder
+from nlptl.cache import cache_folder
 from nlptl.errors import DataError
 
 

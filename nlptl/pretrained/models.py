@@ -14,7 +14,9 @@ from nlptl.errors import ModelError
 from nlptl.families import FAMILIES
 from nlptl.families.base import Family
 from nlptl.pretrained.checks import check_changes, check_label_names, check_model, load_tokenizer, read_shapes
+from nlptl.pretrained.public_models import public_models
 from nlptl.pretrained.strangers import check_config, check_files, read_object
+from nlptl.training.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,18 @@ def embedded_models() -> list[str]:
     return sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
 
 
-def find_model(name: str, *, offline: bool = False) -> ModelFolder:
-    """A run, a model folder, the name of an embedded model, or a Hub id -> a checked folder.
+def find_model(name: str, *, offline: bool = False, reporter: Reporter | None = None) -> ModelFolder:
+    """A run, a model folder, the name of an embedded or a public model, or a Hub id -> a checked folder.
+
+    A public model that is not here yet is downloaded.
+
+    Args:
+        offline: open no connection; so does HF_HUB_OFFLINE.
+        reporter: says how far a download is.
 
     Raises:
-        ModelError: there is no such model, it is damaged, or it is of no family here.
+        ModelError: there is no such model, it is damaged, or it is of no family here; or its download fails or is
+            forbidden.
     """
     path = Path(name).expanduser()
     try:
@@ -95,6 +104,11 @@ def find_model(name: str, *, offline: bool = False) -> ModelFolder:
         return check_model_folder(path / "model" if (path / "model" / "config.json").is_file() else path)
     if name in embedded_models():
         return check_model_folder(EMBEDDED / name)
+    if (public := public_models().get(name)) is not None:
+        from nlptl.pretrained.named import kept_folder, local_model  # and with it what downloads
+
+        local_model(public, offline=offline, reporter=reporter or Reporter())
+        return check_model_folder(kept_folder(public) / "model")
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError("no such model folder" + _near(path), name, "check the path")
     return check_model_folder(_from_hub(name, offline))
@@ -138,13 +152,17 @@ def _from_hub(name: str, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    from nlptl.pretrained.downloads import is_offline
+
+    offline = is_offline(offline)
     wanted = ["*.json", "*.safetensors", "*.txt"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=offline))
     except HFValidationError:
         raise ModelError("no such model folder, and no Hub id", name, "check the name") from None
     except LocalEntryNotFoundError:
-        why = "not in the cache, and --offline was given" if offline else "it could not be downloaded"
+        forbidden = "it is not in the cache, and --offline or HF_HUB_OFFLINE forbids to fetch it"
+        why = forbidden if offline else "it could not be downloaded"
         raise ModelError(f"no such folder here, and as a Hub id {why}", name, "give a local folder") from None
     except (HfHubHTTPError, OSError) as error:
         cause = f"no such folder here, and as a Hub id it could not be downloaded ({type(error).__name__})"
@@ -154,6 +172,6 @@ def _from_hub(name: str, offline: bool) -> Path:
 def _near(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
-    names = [p.name for p in path.parent.iterdir()] + embedded_models()
+    names = [*(p.name for p in path.parent.iterdir()), *embedded_models(), *public_models()]
     close = difflib.get_close_matches(path.name, names, n=1)
     return f" (there is {close[0]!r})" if close else ""
