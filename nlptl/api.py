@@ -287,7 +287,7 @@ class _Call:
             self._check_device(config)
             call = f"nlptl.{self.name}({', '.join(f'{key}={value!r}' for key, value in keys.items())})"
             invocation = Invocation(self.resume, self.force, False, Reporter(not self.verbose), call)
-            with _settled(self.verbose), _own_randomness(), contextlib.redirect_stdout(sys.stderr):
+            with settled(self.verbose), _own_randomness(), contextlib.redirect_stdout(sys.stderr):
                 try:
                     report: dict[str, Any] = json_values(command(config, invocation))
                 except Interrupted as stopped:
@@ -317,7 +317,7 @@ def _plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _settled(verbose: bool) -> Iterator[None]:
+def settled(verbose: bool) -> Iterator[None]:
     """Families known to `transformers`; and, unless `verbose`, nothing said by the libraries."""
     nlptl.register_families()
     if verbose:

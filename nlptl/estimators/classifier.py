@@ -26,7 +26,7 @@ from nlptl.training.checkpoints import written_whole
 from nlptl.training.progress import Reporter
 
 
-class TextClassifier(ClassifierMixin, BaseEstimator):
+class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped
     """`nlptl finetune` as an estimator: one label a text. It is pickled whole, with the weights it has learned.
 
     Args:
@@ -130,7 +130,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The label of each text, of the kind that `fit` was given."""
-        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        found: NDArray[Any] = self.classes_[best]
         return found
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -149,7 +150,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             _write(self.classifier_, partial)
 
     def _load(self, folder: str | os.PathLike[str]) -> Classifier:
-        return load_classifier(os.fspath(folder), validated(PredictConfig, {"device": self.device}))
+        with api.settled(self.verbose):
+            return load_classifier(os.fspath(folder), validated(PredictConfig, {"device": self.device}))
 
     def __getstate__(self) -> dict[str, Any]:
         """The files of the model instead of the model, which belongs to a device."""
@@ -177,8 +179,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _write(classifier: Classifier, folder: Path) -> None:
-    classifier.model.save_pretrained(folder)
-    classifier.tokenizer.save_pretrained(folder)
+    with api.settled(verbose=False):
+        classifier.model.save_pretrained(folder)
+        classifier.tokenizer.save_pretrained(folder)
 
 
 def _classes(texts: list[str], y: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:

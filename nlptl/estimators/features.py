@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
+from nlptl.api import settled
 from nlptl.commands.features.tokens import TextReader
 from nlptl.commands.features.vectors import Extractor, Features, chosen_layers, layer_widths
 from nlptl.config import ExtractConfig, validated
@@ -19,7 +20,7 @@ from nlptl.pretrained.models import find_model
 from nlptl.training.precision import inference_precision, resolve_device
 
 
-class TextFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class TextFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
     """Texts -> the vectors that `nlptl extract-features` writes; nothing is learned from the texts.
 
     It is pickled with the name of its model, not with the model, which is loaded when it is first needed.
@@ -86,7 +87,8 @@ class TextFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         config = validated(ExtractConfig, {**self.get_params(), "model": os.fspath(self.model)})
         loaded: _Encoder | None = self.__dict__.get("_loaded")
         if loaded is None or loaded.config != config:
-            self._loaded = loaded = _load(config)
+            with settled(verbose=False):
+                self._loaded = loaded = _load(config)
         return loaded
 
     def __getstate__(self) -> dict[str, Any]:
