@@ -1,14 +1,47 @@
 """nlptl: transfer learning for text classification.
 
-`import nlptl` makes the Auto classes of `transformers` know the models of every family here.
+`import nlptl` makes the Auto classes of `transformers` know the models of every family here. The commands are
+functions too (`nlptl.finetune(model=..., data=..., output=...)`), and there are two estimators for scikit-learn.
 """
 
+from __future__ import annotations
+
+import importlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nlptl.version import __version__
 
-__all__ = ["__version__", "register_families"]
+if TYPE_CHECKING:
+    from nlptl.api import evaluate, extract_features, finetune, predict, pretrain
+    from nlptl.errors import NlptlError
+    from nlptl.estimators import TextClassifier, TextFeatures
+
+__all__ = [
+    "NlptlError",
+    "TextClassifier",
+    "TextFeatures",
+    "__version__",
+    "evaluate",
+    "extract_features",
+    "finetune",
+    "predict",
+    "pretrain",
+    "register_families",
+]
+
+# Where the names lie that are looked up when they are first used.
+_PLACES = {
+    "NlptlError": "nlptl.errors",
+    "TextClassifier": "nlptl.estimators",
+    "TextFeatures": "nlptl.estimators",
+    "evaluate": "nlptl.api",
+    "extract_features": "nlptl.api",
+    "finetune": "nlptl.api",
+    "predict": "nlptl.api",
+    "pretrain": "nlptl.api",
+}
 
 
 def register_families() -> None:
@@ -17,6 +50,16 @@ def register_families() -> None:
 
     for family in FAMILIES.values():
         family.register()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _is_command_line() -> bool:

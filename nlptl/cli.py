@@ -248,6 +248,9 @@ def finetune(
     early_stopping: Annotated[
         int | None, _option("Stop after so many epochs without a gain; 0 for never.")
     ] = None,
+    calibrate: Annotated[
+        bool | None, _option("Fit the probabilities to the validation data at the end.", "--calibrate")
+    ] = None,
     resume: Resume = False,
     **common: Any,
 ) -> None:
@@ -344,6 +347,7 @@ def predict(
     probabilities: Annotated[
         bool | None, _option("Give the probability of every label.", "--probabilities")
     ] = None,
+    min_probability: Annotated[float | None, _option("Give no label where it is less probable.")] = None,
     **common: Any,
 ) -> None:
     """Label texts, one line each, in order."""

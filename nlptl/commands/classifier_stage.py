@@ -29,7 +29,7 @@ from nlptl.training.precision import inference_precision, resolve_device
 from nlptl.training.runs import peak_memory_mb
 
 # Beginnings of the config's keys that say nothing of the features: the head's, and where the config was read from.
-NOT_OF_THE_BODY = ("head", "problem_type", "_name_or_path")
+NOT_OF_THE_BODY = ("head", "problem_type", "calibration_temperature", "_name_or_path")
 
 
 @dataclass(frozen=True)

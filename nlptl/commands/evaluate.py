@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 import nlptl.commands.run_folder as run_folder
 from nlptl import processes
 from nlptl.commands.checks import check_output_apart
-from nlptl.commands.command_line import typed_command
 from nlptl.commands.forecast import length_distribution
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import Classifier, load_classifier, measured
@@ -74,7 +73,7 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     if other is not None:
         report["comparison"] = _comparison(config.seed, known, classifier, other, probabilities, invocation)
     if folder is not None and processes.is_leader():
-        _write(folder, config, report, known, classifier, probabilities, notes)
+        _write(folder, config, report, known, classifier, probabilities, notes, invocation.call)
     if config.min_accuracy is not None and metrics["accuracy"] < config.min_accuracy:
         missed = ThresholdMissed(
             f"accuracy {metrics['accuracy']:.4f} is below the {config.min_accuracy:g} asked for",
@@ -129,6 +128,7 @@ def _write(
     classifier: Classifier,
     probabilities: NDArray[np.float32],
     notes: Sequence[str],
+    call: str,
 ) -> None:
     from nlptl.evaluation.report import write_report
 
@@ -155,7 +155,7 @@ def _write(
         metrics={key: value for key, value in report.items() if key != "comparison"},
         rows=table,
         details={
-            "command": typed_command(),
+            "command": call,
             "model": str(config.model),
             "data": str(config.data),
             **{f"data note {number}": note for number, note in enumerate(notes, start=1)},

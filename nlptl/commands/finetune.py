@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
 from nlptl import processes
+from nlptl.commands.calibration import calibrate
 from nlptl.commands.checks import check_training
 from nlptl.commands.classifier_stage import (
     ClassifierStage,
@@ -96,6 +97,11 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     work = train_end_to_end(stage) if config.strategy == "fine-tune" else train_on_frozen_features(stage)
 
     final = load_classifier(str(folder / "model"), config)
+    calibration: dict[str, Any] = {}
+    if config.calibrate:
+        calibration["calibration"], note = calibrate(final, folder / "model", task)
+        notes.append(note)
+        invocation.reporter.note(note)
     parts = {"validation": task.validation, "test": task.test}
     figures = {
         name: _measured(final, rows, task, f"{name} texts", notes, invocation) for name, rows in parts.items()
@@ -113,8 +119,9 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         "tokens_per_second": round(work.tokens / max(work.seconds, 1e-9), 1),
         "peak_memory_mb": round(work.peak_memory_mb, 1),
         **figures,
+        **calibration,
     }
-    run_folder.write_text(folder / "README.md", classifier_card(config, report, notes))
+    run_folder.write_text(folder / "README.md", classifier_card(invocation.call, report, notes))
     run_folder.write_json(folder / "metrics.json", report)
     return report
 

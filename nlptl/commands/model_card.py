@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlptl.commands.command_line import typed_command
-from nlptl.config import PretrainConfig, RunConfig
 from nlptl.training.runs import TrainingResult
 from nlptl.version import __version__
 
 
 def language_model_card(
-    config: PretrainConfig,
+    call: str,
     report: Mapping[str, Any],
     result: TrainingResult,
     figures: Mapping[str, float],
@@ -20,6 +18,7 @@ def language_model_card(
     """Card of what was pretrained, with its held-out curve where it has one.
 
     Args:
+        call: what made it, as it was written.
         figures: on all of the held-out text; of word vectors, which predict none, the loss is missing.
     """
     rows = [
@@ -56,7 +55,7 @@ def language_model_card(
             "",
             _table(("", ""), rows),
             *(curve_lines if curve else []),
-            *_how_made(config),
+            *_how_made(call),
         ]
     )
 
@@ -70,8 +69,8 @@ def direction_perplexities(figures: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def classifier_card(config: RunConfig, report: Mapping[str, Any], notes: Sequence[str]) -> str:
-    """Card of a classifier, with its figures and what was noticed in the data."""
+def classifier_card(call: str, report: Mapping[str, Any], notes: Sequence[str]) -> str:
+    """Card of a classifier, with its figures and what was noticed; `call` is what made it, as it was written."""
 
     def interval(figures: Mapping[str, Any]) -> str:
         low, high = figures["accuracy_interval"]
@@ -97,13 +96,13 @@ def classifier_card(config: RunConfig, report: Mapping[str, Any], notes: Sequenc
             f"Labels: {labels}. Trained on {report['train_examples']:,} texts in {report['seconds']:.0f} s.",
             "",
             _table(("data", "examples", "accuracy (95 % interval)", "macro-F1", "log loss"), rows),
-            *(["What was noticed in the data:", "", *(f"- {note}" for note in notes), ""] if notes else []),
+            *(["What was noticed:", "", *(f"- {note}" for note in notes), ""] if notes else []),
             "```python",
             "import nlptl, transformers",
             f'classify = transformers.pipeline("text-classification", "{report["model"]}")',
             "```",
             "",
-            *_how_made(config),
+            *_how_made(call),
         ]
     )
 
@@ -119,7 +118,7 @@ def _front_matter(tags: Sequence[str]) -> list[str]:
     ]
 
 
-def _how_made(config: RunConfig) -> list[str]:
+def _how_made(call: str) -> list[str]:
     import torch
     import transformers
 
@@ -128,7 +127,7 @@ def _how_made(config: RunConfig) -> list[str]:
         "Made by",
         "",
         "```",
-        typed_command(),
+        call,
         "```",
         "",
         f"with {versions}; the whole config is in config.yaml.",

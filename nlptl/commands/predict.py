@@ -26,11 +26,15 @@ from nlptl.data.encoding import Truncation
 from nlptl.data.lines import stdin_rows_as_they_come
 from nlptl.errors import DataError, RunFailed, UsageError, legible
 
-WriteRow = Callable[[NDArray[np.float32]], None]
+TakeRow = Callable[[dict[str, Any]], None]
 
 
-def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
-    """Write a prediction for every row and report how many."""
+def predict(config: PredictConfig, invocation: Invocation, take: TakeRow | None = None) -> dict[str, Any]:
+    """Write a prediction for every row and report how many.
+
+    Args:
+        take: is given each prediction where none is to be written.
+    """
     if config.model is None:
         raise UsageError("--model is missing", "nlptl predict", "for example --model runs/first reviews.csv")
     if config.data is None:
@@ -61,20 +65,20 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
             "data": config.data,
             "format": config.format,
         }
-    began, count, empty, truncation = time.monotonic(), 0, 0, Truncation()
-    with _written(config.output) as file:
-        with _write_errors(config.output):
-            write = _writer(file, classifier, config)
+    began, count, empty, abstained, truncation = time.monotonic(), 0, 0, 0, Truncation()
+    with contextlib.nullcontext(take) if take is not None else _written(config, classifier) as write:
         for row, probabilities in classifier.stream(rows, truncation.add):
-            with _write_errors(config.output):
-                write(probabilities)
-                if config.data == "-":
-                    file.flush()  # whoever writes the lines may be waiting for the answer
+            values = _values(classifier, config, probabilities)
+            write(values)
             count += 1
             empty += not row["text"].strip()
+            abstained += values["label"] is None
     if empty:
+        invocation.reporter.note(f"{empty:,} of {count:,} texts are empty; they were predicted all the same")
+    if config.min_probability is not None:
         invocation.reporter.note(
-            f"{empty:,} of {count:,} texts are empty; they were given a label all the same"
+            f"{abstained:,} of {count:,} texts were given no label, whose probability is below "
+            f"{config.min_probability:g}"
         )
     if (cut := truncation.note("texts")) is not None:
         invocation.reporter.note(cut)
@@ -82,13 +86,30 @@ def predict(config: PredictConfig, invocation: Invocation) -> dict[str, Any]:
     return {
         "output": None if config.output is None else str(config.output),
         "rows": count,
+        **({} if config.min_probability is None else {"abstained": abstained}),
         "seconds": round(seconds, 2),
         "rows_per_second": round(count / max(seconds, 1e-9), 1),
     }
 
 
 @contextlib.contextmanager
-def _written(output: Path | None) -> Iterator[TextIO]:
+def _written(config: PredictConfig, classifier: Classifier) -> Iterator[TakeRow]:
+    """Where predictions are written, each as it comes."""
+    with _opened(config.output) as file:
+        with _write_errors(config.output):
+            write = _writer(file, classifier, config)
+
+        def take(values: dict[str, Any]) -> None:
+            with _write_errors(config.output):
+                write(values)
+                if config.data == "-":
+                    file.flush()  # whoever writes the lines may be waiting for the answer
+
+        yield take
+
+
+@contextlib.contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
     """Standard output, or a file that appears when it is whole; of several processes the leader's alone."""
     if not processes.is_leader():
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -132,30 +153,28 @@ def _write_errors(output: Path | None) -> Iterator[None]:
         ) from None
 
 
-def _writer(file: TextIO, classifier: Classifier, config: PredictConfig) -> WriteRow:
+def _writer(file: TextIO, classifier: Classifier, config: PredictConfig) -> TakeRow:
     """How one row is written: JSON lines, or CSV with a header."""
     if config.format == "jsonl":
-        return lambda p: print(
-            legible(json.dumps(_values(classifier, config, p), ensure_ascii=False)), file=file
-        )
+        return lambda values: print(legible(json.dumps(values, ensure_ascii=False)), file=file)
     names = classifier.label_names if config.probabilities else []
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["label", "probability", *names])
 
-    def write(p: NDArray[np.float32]) -> None:
-        values = _values(classifier, config, p)
+    def write(values: dict[str, Any]) -> None:
         label = values["label"]
-        text = label if isinstance(label, str) else "|".join(label)
-        writer.writerow([text, values["probability"], *(float(x) for x in (p if names else ()))])
+        text = "|".join(label) if isinstance(label, list) else label
+        writer.writerow([text, values["probability"], *(values["probabilities"][name] for name in names)])
 
     return write
 
 
 def _values(classifier: Classifier, config: PredictConfig, p: NDArray[np.float32]) -> dict[str, Any]:
-    label = classifier.decide(p)
+    """One prediction; its label is None where it is less probable than was asked for."""
     # Of several labels the probability is that of the whole set: the product over the classes in and out of it.
     sure = float(np.where(p >= 0.5, p, 1 - p).prod()) if classifier.multi_label else float(p.max())
-    values: dict[str, Any] = {"label": label, "probability": sure}
+    abstains = config.min_probability is not None and sure < config.min_probability
+    values: dict[str, Any] = {"label": None if abstains else classifier.decide(p), "probability": sure}
     if config.probabilities:
         values["probabilities"] = dict(zip(classifier.label_names, map(float, p), strict=True))
     return values

@@ -20,7 +20,7 @@ from nlptl.data.encoding import EncodedRows, encode_rows
 from nlptl.errors import DataError, ModelError
 from nlptl.pretrained.models import find_model
 from nlptl.pretrained.public_models import public_models
-from nlptl.training.inference import ROWS_A_BATCH, class_probabilities
+from nlptl.training.inference import ROWS_A_BATCH, class_logits, class_probabilities
 from nlptl.training.precision import Precision, inference_precision, resolve_device
 from nlptl.training.progress import Reporter
 
@@ -67,6 +67,10 @@ class Classifier:
             )
         finally:
             reporter.finish()
+
+    def logits(self, encoded: EncodedRows) -> NDArray[np.float32]:
+        """What the probabilities are made of, (rows, classes)."""
+        return class_logits(self.model, encoded.encodings, self.precision, self.batch_size)
 
     def stream(
         self,

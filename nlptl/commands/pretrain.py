@@ -103,7 +103,7 @@ def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
         "peak_memory_mb": round(result.peak_memory_mb, 1),
         "validation": split_figures(figures),
     }
-    run_folder.write_text(folder / "README.md", language_model_card(config, report, result, figures))
+    run_folder.write_text(folder / "README.md", language_model_card(invocation.call, report, result, figures))
     run_folder.write_json(folder / "metrics.json", report)
     return report
 

@@ -27,7 +27,7 @@ def print_report(
         as_json: one JSON object in one line, and nothing else.
     """
     if as_json:
-        print(legible(json.dumps(_finite(report), ensure_ascii=False, allow_nan=False)), file=file)
+        print(legible(json.dumps(json_values(report), ensure_ascii=False, allow_nan=False)), file=file)
         return
     lines = _plain_lines(config, report) if plan else _lines(config, report)
     print(legible("\n".join(lines)), file=file)
@@ -82,14 +82,14 @@ def _usage_error(error: Any) -> UsageError:
     return UsageError(cause[:1].lower() + cause[1:] + near, None, remedy)
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: the perplexity of a model that diverged is null."""
+def json_values(value: Any) -> Any:
+    """A report as JSON can hold it, without infinity and NaN: the perplexity of a model that diverged is null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): json_values(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [json_values(inner) for inner in value]
     return value
 
 
@@ -159,7 +159,10 @@ def _evaluate_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[st
 def _predict_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
     place = "" if report["output"] is None else f": {report['output']}"
     rows = f"{report['rows']:,} text{'' if report['rows'] == 1 else 's'}"
-    yield f"{rows} labelled, {report['rows_per_second']:,.1f} a second{place}"
+    labelled = "labelled"
+    if "abstained" in report:
+        labelled = f"read, {report['rows'] - report['abstained']:,} labelled"
+    yield f"{rows} {labelled}, {report['rows_per_second']:,.1f} a second{place}"
 
 
 def _quickstart_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:

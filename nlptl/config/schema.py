@@ -173,6 +173,9 @@ class FinetuneConfig(TrainingConfig, DataConfig):
     early_stopping: Count = Field(
         0, description="Stop after so many epochs without a better validation result; 0 for never."
     )
+    calibrate: bool = Field(
+        False, description="Fit the temperature of the probabilities to the validation data after training."
+    )
 
 
 class ExtractConfig(DataConfig):
@@ -215,6 +218,9 @@ class PredictConfig(DataConfig):
     model: str | None = None
     format: Literal["jsonl", "csv"] = "jsonl"
     probabilities: bool = False
+    min_probability: Share | None = Field(
+        None, description="Give no label to a row whose probability is below this."
+    )
 
 
 class ImportConfig(RunConfig):

@@ -56,7 +56,7 @@ def open_hub(source: str, offline: bool, near: str | None = None) -> dict[str, R
             place,
             remedy,
         ) from error
-    return {str(split): _table(f"{source} ({split})", dataset) for split, dataset in loaded.items()}
+    return {str(split): dataset_table(f"{source} ({split})", dataset) for split, dataset in loaded.items()}
 
 
 @contextmanager
@@ -69,7 +69,8 @@ def _no_network(offline: bool) -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _table(place: str, dataset: datasets.Dataset) -> RawTable:
+def dataset_table(place: str, dataset: datasets.Dataset) -> RawTable:
+    """A data set of `datasets` as a table."""
     class_names = {}
     text_names = []
     for column, feature in dataset.features.items():

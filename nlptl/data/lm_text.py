@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nlptl.data.columns import UNNAMED, Columns
 from nlptl.data.datasets import TABULAR_SUFFIXES, iterate_texts
+from nlptl.data.memory import held_splits
 from nlptl.data.remote import fetched, is_address
 from nlptl.data.sources import samples_folder
 from nlptl.data.streams import format_and_codec, open_text
@@ -94,7 +96,9 @@ class LmText:
                 if file.is_file():
                     name = file.relative_to(path.parent).as_posix()
                     digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + _content_mark(file))
-        for text in self.at_hand:
+        in_memory = (source for source in self.sources if held_splits(source) is not None)
+        texts = (text for source in in_memory for text in replace(self, sources=(source,), at_hand=()))
+        for text in itertools.chain(texts, self.at_hand):
             digest.update(text.encode("utf-8", errors="surrogatepass") + b"\0")
         digest.update(repr((self.columns, self.columns_if_present)).encode())
         return digest.hexdigest()[:24]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.hub import is_hub_name, open_hub
+from nlptl.data.hub import dataset_table, is_hub_name, open_hub
+from nlptl.data.memory import held_splits
 from nlptl.data.streams import format_and_codec, open_text
 from nlptl.data.tables import TABULAR_SUFFIXES, RawTable, open_table, row_table
 from nlptl.errors import DataError
@@ -55,6 +56,9 @@ def locate(source: str, offline: bool = False) -> dict[str, Split]:
         raise DataError("the data source has no name", None, "name a file, a folder or a Hub data set")
     if source == "sample":
         return _locate_folder(samples_folder())
+    if (held := held_splits(source)) is not None:
+        place = {key: source if len(held) == 1 else f"{source} ({key})" for key in held}
+        return _named_splits({key: dataset_table(place[key], split) for key, split in held.items()}, source)
     path = Path(source).expanduser()
     try:
         is_folder, exists = path.is_dir(), path.exists()
@@ -68,9 +72,18 @@ def locate(source: str, offline: bool = False) -> dict[str, Split]:
     if not is_hub_name(source):
         missing_folder = None if path.parent.is_dir() else f"there is no folder {path.parent} either"
         raise DataError("no such file or folder", source, missing_folder or _nearest(path))
+    return _named_splits(open_hub(source, offline, _nearest(path)), source)
+
+
+def _named_splits(tables: Mapping[str, RawTable], source: str) -> dict[str, Split]:
+    """Those tables that are named for a split.
+
+    Raises:
+        DataError: none is.
+    """
     splits: dict[str, Split] = {}
     others = []
-    for name, table in open_hub(source, offline, _nearest(path)).items():
+    for name, table in tables.items():
         key = SPLIT_NAMES.get(name)
         if key is None or key in splits:
             others.append(name)

@@ -60,6 +60,7 @@ SETTLED = frozenset(
         "new_tokens",
         "direction",
         "bidirectional",
+        "calibration_temperature",
         "format_version",
     )
 )

@@ -30,7 +30,8 @@ class HeadedClassifier(LayeredClassifier):
     def classify(self, vectors: list[Tensor], attention_mask: Tensor | None = None) -> Tensor:
         """What `represent` gives -> logits (batch, classes)."""
         (vector,) = vectors
-        return head_scores(self.head, vector, self.token_mask(vector, attention_mask)).float()
+        scores = head_scores(self.head, vector, self.token_mask(vector, attention_mask)).float()
+        return self.calibrated(scores)
 
     def learn(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         """In training: what `represent` gives, and what is added to the loss, a scalar, if anything is."""

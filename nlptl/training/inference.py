@@ -89,11 +89,36 @@ def class_probabilities(
     """
     several = model.config.problem_type == "multi_label_classification"
 
-    def probabilities(batch: dict[str, Tensor]) -> list[Tensor]:
-        logits = model(**batch).logits.float()
-        return [logits.sigmoid() if several else logits.softmax(dim=1)]
+    def probabilities(logits: Tensor) -> Tensor:
+        return logits.sigmoid() if several else logits.softmax(dim=1)
 
+    return _of_logits(probabilities, model, encodings, precision, most_rows, on_rows)
+
+
+def class_logits(
+    model: PreTrainedModel,
+    encodings: Sequence[Encoding],
+    precision: Precision,
+    most_rows: int = ROWS_A_BATCH,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> NDArray[np.float32]:
+    """What `class_probabilities` makes its probabilities of, (texts, classes)."""
+    return _of_logits(lambda logits: logits, model, encodings, precision, most_rows, on_rows)
+
+
+def _of_logits(
+    function: Callable[[Tensor], Tensor],
+    model: PreTrainedModel,
+    encodings: Sequence[Encoding],
+    precision: Precision,
+    most_rows: int,
+    on_rows: Callable[[int], None],
+) -> NDArray[np.float32]:
     if not encodings:
         return np.empty((0, int(model.config.num_labels or 0)), dtype=np.float32)
-    (found,) = processes.told(in_order(probabilities, model, encodings, precision, most_rows, on_rows))
+
+    def computed(batch: dict[str, Tensor]) -> list[Tensor]:
+        return [function(model(**batch).logits.float())]
+
+    (found,) = processes.told(in_order(computed, model, encodings, precision, most_rows, on_rows))
     return found

@@ -44,6 +44,14 @@ class LayeredClassifier(LayeredModel):
                 places hold tokens.
         """
 
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Logits (batch, classes) as probabilities are made of them: those of evaluation divided by the temperature.
+
+        A model holds it, and not what reads a model, so that a softmax or sigmoid by anyone gives the same
+        probabilities. Training learns from the logits as they are.
+        """
+        return logits if self.training else logits / self.config.calibration_temperature
+
     @abstractmethod
     def heads(self) -> list[nn.Module]:
         """One for each vector of `represent`."""

@@ -73,6 +73,26 @@ class LearningContract(FamilyParts):
         with torch.inference_mode():
             assert torch.equal(classifier.classify(classifier.represent(**batch)), classifier(**batch).logits)
 
+    def test_a_temperature_divides_what_is_predicted_and_not_what_is_learned(
+        self, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    ) -> None:
+        batch = self.batch(tokenizer)
+        plain = classifier(**batch).logits.detach()
+        classifier.config.calibration_temperature = 2.5
+        try:
+            classifier.save_pretrained(tmp_path)
+            loaded = type(classifier).from_pretrained(tmp_path).eval()
+            torch.testing.assert_close(loaded(**batch).logits, plain / 2.5)
+            torch.testing.assert_close(loaded.classify(loaded.represent(**batch)), plain / 2.5)
+            labelled, losses = self.labelled(tokenizer), []
+            for temperature in (1.0, 2.5):
+                classifier.train().config.calibration_temperature = temperature
+                torch.manual_seed(0)
+                losses.append(classifier(**labelled).loss)
+            assert torch.equal(*losses)
+        finally:
+            classifier.eval().config.calibration_temperature = 1.0
+
     def test_only_unfrozen_groups_learn(
         self, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     ) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from nlptl.nn.temperature import check_temperature
+
 # Of Peters et al. (2018): (width in characters, number of filters).
 RELEASED_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
 
@@ -39,6 +41,7 @@ class ElmoConfig(PreTrainedConfig):
             others are pooled all the same. A head that reads words reads these alone, in training and after it.
         pooling: how a classifier makes one vector of the words of a text.
         head, head_hidden_sizes, head_dropouts, head_bias: the classifier on top.
+        calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
     """
 
     model_type = "nlptl-elmo"
@@ -69,6 +72,7 @@ class ElmoConfig(PreTrainedConfig):
     head_dropouts: list[float | int] | tuple[float | int, ...] = (0.4, 0.1)
     head_bias: bool = True
     tie_word_embeddings: bool = False
+    calibration_temperature: float | int = 1.0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -93,6 +97,7 @@ class ElmoConfig(PreTrainedConfig):
             raise ValueError("cell_clip and projection_clip must be positive")
         if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
             raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
+        check_temperature(self.calibration_temperature)
         if not self.filters or not all(_is_filter(pair) for pair in self.filters):
             raise ValueError("filters must be pairs of a width of 1 to 50 characters and a number of filters")
 

@@ -7,6 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import OpenAIGPTConfig
 
 from nlptl.nn.heads import check_head
+from nlptl.nn.temperature import check_temperature
 
 NATIVE = OpenAIGPTConfig.model_type
 
@@ -36,6 +37,7 @@ class GptConfig(OpenAIGPTConfig):
         max_kept_tokens: in training, activations of at most so many tokens of a batch are kept; beyond that each
             block is computed again in the backward pass.
         head, head_hidden_sizes, head_dropouts, head_bias: the classifier on top; see `nn.heads.build_head`.
+        calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
     """
 
     model_type = "nlptl-gpt"
@@ -54,6 +56,7 @@ class GptConfig(OpenAIGPTConfig):
     head_hidden_sizes: list[int] | tuple[int, ...] = (50,)
     head_dropouts: list[float | int] | tuple[float | int, ...] = (0.4, 0.1)
     head_bias: bool = False
+    calibration_temperature: float | int = 1.0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -83,6 +86,7 @@ class GptConfig(OpenAIGPTConfig):
         if min(self.max_trained_tokens, self.max_kept_tokens) < 1:
             raise ValueError("max_trained_tokens and max_kept_tokens must be positive")
         check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
+        check_temperature(self.calibration_temperature)
 
         if self.head == "bilstm-attention" and self.pair_symmetric:
             raise ValueError(

@@ -7,6 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from nlptl.nn.heads import check_head
+from nlptl.nn.temperature import check_temperature
 
 
 @strict
@@ -36,6 +37,7 @@ class TransformerConfig(PreTrainedConfig):
         max_kept_tokens: in training, activations of at most so many tokens of a batch are kept; beyond that each
             block is computed again in the backward pass.
         head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top; see `nn.heads.build_head`.
+        calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
     """
 
     model_type = "nlptl-transformer"
@@ -81,6 +83,7 @@ class TransformerConfig(PreTrainedConfig):
     pooling: Literal["mean", "max", "last", "concat"] = "mean"
     is_encoder_decoder: bool = True
     tie_word_embeddings: bool = True
+    calibration_temperature: float | int = 1.0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -110,6 +113,7 @@ class TransformerConfig(PreTrainedConfig):
         if min(self.max_trained_tokens, self.max_kept_tokens) < 1:
             raise ValueError("max_trained_tokens and max_kept_tokens must be positive")
         check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
+        check_temperature(self.calibration_temperature)
         if self.head == "bilstm-attention" and self.pair_symmetric:
             raise ValueError(
                 "bilstm-attention reads the tokens of a pair in one order: pair_symmetric must be off"

@@ -110,7 +110,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
     def classify(self, vectors: list[Tensor], attention_mask: Tensor | None = None) -> Tensor:
         """What `represent` gives, one a direction -> logits (batch, classes)."""
         pairs = zip(self.heads(), vectors, strict=True)
-        return self._averaged([self._scores(head, x, attention_mask) for head, x in pairs])
+        return self.calibrated(self._averaged([self._scores(head, x, attention_mask) for head, x in pairs]))
 
     def tokens_read(self, lengths: Tensor) -> Tensor:
         """Without the whole chunks that start more than `max_pooled_tokens` before the end (in reading order)."""
@@ -152,7 +152,9 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             if wanted
             else None
         )
-        result = UlmfitClassifierOutput(loss=loss, logits=self._averaged(scores), hidden_states=states)
+        # What is calibrated is what is predicted by: the average, not each direction.
+        logits = self.calibrated(self._averaged(scores))
+        result = UlmfitClassifierOutput(loss=loss, logits=logits, hidden_states=states)
         return result if return_dict is not False else result.to_tuple()
 
     def _scores(self, head: nn.Module, vectors: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from nlptl.nn.heads import check_head
+from nlptl.nn.temperature import check_temperature
 
 
 @strict
@@ -33,6 +34,7 @@ class UlmfitConfig(PreTrainedConfig):
         max_kept_tokens: in training, activations of at most so many tokens of a batch are kept; beyond that each
             chunk is computed again in the backward pass, which bounds memory for documents of any length.
         head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top; see `nn.heads.build_head`.
+        calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
     """
 
     model_type = "nlptl-ulmfit"
@@ -62,6 +64,7 @@ class UlmfitConfig(PreTrainedConfig):
     head_bias: bool = False
     pooling: Literal["mean", "max", "last", "concat"] = "concat"
     tie_word_embeddings: bool = True
+    calibration_temperature: float | int = 1.0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -82,6 +85,7 @@ class UlmfitConfig(PreTrainedConfig):
         if not all(0 <= rate < 1 for rate in rates):
             raise ValueError("a dropout is a probability from 0 to below 1")
         check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
+        check_temperature(self.calibration_temperature)
         if self.max_pooled_tokens < self.chunk_length:
             raise ValueError("max_pooled_tokens must be at least chunk_length, or nothing would be pooled")
 

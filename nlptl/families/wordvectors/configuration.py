@@ -7,6 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from nlptl.nn.heads import check_head
+from nlptl.nn.temperature import check_temperature
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<sep>")  # the first rows of every table
 PAD, UNK, SEP = range(3)
@@ -29,6 +30,7 @@ class WordVectorsConfig(PreTrainedConfig):
         pooling: how a text's vectors become one: as in ULMFiT, or `sif`, the mean of its distinct words in which a
             common word counts for less (`families/wordvectors/pooling.py`). There `vector_dropout` is on the values of
             the text's vector.
+        calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
     """
 
     model_type = "nlptl-wordvectors"
@@ -44,6 +46,7 @@ class WordVectorsConfig(PreTrainedConfig):
     head_bias: bool = False
     pooling: Literal["mean", "max", "last", "concat", "sif"] = "concat"
     tie_word_embeddings: bool = False
+    calibration_temperature: float | int = 1.0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -55,6 +58,7 @@ class WordVectorsConfig(PreTrainedConfig):
         if not all(0 <= rate < 1 for rate in (self.vector_dropout, *self.head_dropouts)):
             raise ValueError("a dropout is a probability from 0 to below 1")
         check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
+        check_temperature(self.calibration_temperature)
 
     @property
     def num_hidden_layers(self) -> int:
