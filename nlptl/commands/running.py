@@ -18,7 +18,7 @@ from nlptl import processes
 from nlptl.commands.command_line import way_on
 from nlptl.commands.printing import print_report
 from nlptl.commands.run_folder import saved_config_file
-from nlptl.config import ImportConfig, PredictConfig, RunConfig, TrainingConfig, load_config
+from nlptl.config import CompareConfig, ImportConfig, PredictConfig, RunConfig, TrainingConfig, load_config
 from nlptl.errors import Interrupted, ThresholdMissed, UsageError
 
 # What the command line says beside the keys of a config.
@@ -176,7 +176,7 @@ def _settle_libraries(*, offline: bool, verbose: bool) -> None:
 def _way_on(config: RunConfig) -> str | None:
     """How to go on with a run that was stopped, where it has begun."""
     if (
-        not isinstance(config, TrainingConfig)
+        not isinstance(config, (TrainingConfig, CompareConfig))
         or config.output is None
         or not (config.output / "config.yaml").is_file()
     ):
