@@ -351,7 +351,9 @@ def compare(
             metavar="N,N,...",
         ),
     ] = None,
-    seeds: Annotated[int | None, _option("Draws of these rows, the same for all systems; 3 by default.")] = None,
+    seeds: Annotated[
+        int | None, _option("Draws of these rows, the same for all systems; 3 by default.")
+    ] = None,
     text_column: TextColumn = None,
     text_pair_column: PairColumn = None,
     label_column: LabelColumn = None,

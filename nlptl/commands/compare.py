@@ -124,7 +124,9 @@ def _fingerprint(config: CompareConfig, pool: Pool) -> str:
 def _write_rows(pool: Pool, work: Path) -> None:
     """The rows as files that all cells read."""
     for name, rows in (("train", pool.rows), ("test", pool.test)):
-        kept: Dataset = rows.select_columns([c for c in ("text", "text_pair", "label") if c in rows.column_names])
+        kept: Dataset = rows.select_columns(
+            [c for c in ("text", "text_pair", "label") if c in rows.column_names]
+        )
         kept.to_parquet(work / "data" / f"{name}.parquet")
 
 

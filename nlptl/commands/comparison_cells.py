@@ -171,9 +171,7 @@ def _of_tfidf(cell: Cell) -> dict[str, Any]:
         seed=config.seed,
         offline=True,
     )
-    train, validation = (
-        encode_labels(rows, task.label_names)[0] for rows in (task.train, task.validation)
-    )
+    train, validation = (encode_labels(rows, task.label_names)[0] for rows in (task.train, task.validation))
     model = fit_tfidf(
         _texts(train),
         np.asarray(train["label_id"]),

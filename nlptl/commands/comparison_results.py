@@ -28,7 +28,7 @@ PROTOCOL = (
     "each number of labels counts all the labelled rows that a system has, class by class as far as there are rows: "
     "one sample a seed, the same for all systems; a tenth of it is what the models choose by (TF-IDF chooses by "
     "cross-validation or by the same tenth, and learns from all in the end)",
-    "all systems are tested on the same rows; intervals are 95 %, over draws and test rows by a bootstrap of two levels",
+    "all systems are tested on the same rows; intervals are 95 %, by a bootstrap over draws and test rows",
     "a winner is named where the 95 % interval of its difference to the second best, on the same draws and rows, "
     "does not hold 0",
     "seconds are those of making a classifier, without testing it; memory is the most that the cell's process held",
@@ -54,13 +54,13 @@ def curve(
     found = {(each["labels"], each["system"], each["seed"]): each for each in figures}
     notes = [*notes, *PROTOCOL]
     if len(seeds) == 1:
-        notes.append("there is one draw: intervals are those of the test rows, and say nothing of other draws")
+        notes.append(
+            "there is one draw: intervals are those of the test rows, and say nothing of other draws"
+        )
     notes += dict.fromkeys(each["note"] for each in figures if each.get("note"))
     measured, complete = [], []
     for labels in points:
-        by_system = {
-            system.name: [found[labels, system.name, seed] for seed in seeds] for system in systems
-        }
+        by_system = {system.name: [found[labels, system.name, seed] for seed in seeds] for system in systems}
         right = {
             name: _right(cells) for name, cells in by_system.items() if all(c["error"] is None for c in cells)
         }

@@ -228,7 +228,8 @@ class CompareConfig(DataConfig):
 
     test: str | None = Field(None, description="Test data; else that of `data`, or a fifth of it.")
     models: Names = Field(
-        (), description="Language models, each both frozen and fine-tuned; NAME:freeze or NAME:fine-tune for one."
+        (),
+        description="Language models, each both frozen and fine-tuned; NAME:freeze or NAME:fine-tune for one.",
     )
     labels: LabelCounts = Field((50, 100, 200, 500, "all"), description="Numbers of labelled rows, or all.")
     seeds: Positive = Field(3, description="Draws of the labelled rows; the first is by `seed`.")

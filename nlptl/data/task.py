@@ -148,7 +148,9 @@ def load_pool(
             _check_fit(part, read, label_names, name)
     if validation is not None:
         size = validation.table.num_rows
-        notes.append(f"the {size:,} rows of {splits['validation'].place} are labelled rows like those of train")
+        notes.append(
+            f"the {size:,} rows of {splits['validation'].place} are labelled rows like those of train"
+        )
         pool = pa.concat_tables([pool, validation.table.select(pool.column_names)])
     if tested is not None:
         test_rows, test_source = tested.table, test or splits["test"].place
@@ -160,7 +162,10 @@ def load_pool(
             chosen = stratified_validation(labels, 0.2, 0)
         if not chosen:
             raise DataError("no class has a second row to test on", f"in {data}", "add rows or name --test")
-        test_rows, test_source = _rows_at(pool, chosen), f"a fifth of {data}, held out class by class (seed 0)"
+        test_rows, test_source = (
+            _rows_at(pool, chosen),
+            f"a fifth of {data}, held out class by class (seed 0)",
+        )
         pool = _rows_at(pool, sorted(set(range(len(labels))) - set(chosen)))
     return Pool(
         rows=as_dataset(pool),

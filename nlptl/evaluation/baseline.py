@@ -12,46 +12,50 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-# (weighting by naive Bayes, inverse strength of the regularisation)
-CANDIDATES = ((False, 1.0), (False, 10.0), (False, 100.0), (True, 0.3), (True, 3.0), (True, 30.0))
+# (pieces of words, weighting by naive Bayes, inverse strength of the regularisation)
+CANDIDATES = (
+    (False, False, 10.0),
+    (False, False, 100.0),
+    (False, True, 3.0),
+    (False, True, 30.0),
+    (True, False, 1.0),
+    (True, False, 10.0),
+    (True, True, 0.3),
+    (True, True, 3.0),
+)
 FEW_ROWS = 500  # up to so many, the choice is by cross-validation over all of them
-SHORT_TEXT = 400  # mean characters up to which the pieces of words are read, too; longer texts have words enough
+SHORT_TEXT = 400  # mean characters up to which pieces of words are tried; longer texts have words enough
 SMOOTHING = 0.1  # added to each class's sum of a feature
 
 
 class TfidfClassifier:
-    """A linear classifier on the words of a text, pairs of words and, in short texts, pieces of words.
+    """A linear classifier on the words of a text and their pairs, and perhaps on the pieces of its words.
 
     Each class is told from all others by logistic regression; the probabilities are scaled to sum to 1. With weighting
     by naive Bayes each feature is multiplied by its log ratio of class to others first (Wang and Manning 2012,
     "Baselines and Bigrams").
 
     Attributes:
-        candidate: the weighting and the strength that were chosen.
+        candidate: what was chosen of `CANDIDATES`.
     """
 
-    def __init__(self, short: bool) -> None:
+    def __init__(self) -> None:
         shared: dict[str, Any] = {"strip_accents": "unicode", "sublinear_tf": True, "dtype": np.float32}
         # A sign is a word of its own: a question mark or an exclamation mark says much of a short text.
-        self._readers = [TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", **shared)]
-        if short:
-            pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=2, **shared)
-            self._readers.append(pieces)
+        self._words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", **shared)
+        self._pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **shared)
         self.candidate = CANDIDATES[0]
 
-    def read(self, texts: Sequence[str], *, first: bool = False) -> sparse.csr_matrix:
-        """(texts, features), whose vocabulary is that of the `first` texts read."""
-        parts = []
-        for reader in list(self._readers):
-            try:
-                parts.append(reader.fit_transform(texts) if first else reader.transform(texts))
-            except ValueError:  # no piece of a word occurs twice
-                self._readers.remove(reader)
-        return sparse.csr_matrix(sparse.hstack(parts))
+    def learn_vocabulary(self, texts: Sequence[str], *, pieces: bool) -> dict[bool, sparse.csr_matrix]:
+        """(texts, features) of these texts: without and, where asked for, with the pieces of their words."""
+        words = self._words.fit_transform(texts)
+        if not pieces:
+            return {False: words}
+        return {False: words, True: _beside(words, self._pieces.fit_transform(texts))}
 
     def fit(self, features: sparse.csr_matrix, labels: NDArray[np.int64], classes: int) -> None:
         """Train one regression a class, of two classes one in all; a class without rows gets none."""
-        weighted, strength = self.candidate
+        _, weighted, strength = self.candidate
         self._scales: list[NDArray[np.float32] | None] = []
         self._models: list[LogisticRegression | None] = []
         for number in range(classes) if classes > 2 else (1,):
@@ -77,7 +81,8 @@ class TfidfClassifier:
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """(texts, classes), in the order of the class numbers."""
-        return self.scores(self.read(texts))
+        words = self._words.transform(texts)
+        return self.scores(_beside(words, self._pieces.transform(texts)) if self.candidate[0] else words)
 
 
 def fit_tfidf(
@@ -97,22 +102,24 @@ def fit_tfidf(
     everything = [*texts, *validation_texts]
     truth = np.concatenate([labels, validation_labels])
     classes = int(truth.max()) + 1
-    model = TfidfClassifier(short=sum(map(len, everything)) <= SHORT_TEXT * len(everything))
-    features = model.read(everything, first=True)
-    best = (-1.0, 0.0)
-    chosen = model.candidate
+    model = TfidfClassifier()
+    short = sum(map(len, everything)) <= SHORT_TEXT * len(everything)
+    features = model.learn_vocabulary(everything, pieces=short)
+    best, chosen = (-1, 0.0), model.candidate
     for candidate in CANDIDATES:
-        model.candidate = candidate
+        if candidate[0] not in features:
+            continue
+        model.candidate, table = candidate, features[candidate[0]]
         right, likelihood = 0, 0.0
         for inside, outside in _folds(truth, len(labels), seed):
-            model.fit(features[inside], truth[inside], classes)
-            found = model.scores(features[outside])
+            model.fit(table[inside], truth[inside], classes)
+            found = model.scores(table[outside])
             right += int((found.argmax(axis=1) == truth[outside]).sum())
             likelihood += float(np.log(found[np.arange(len(outside)), truth[outside]] + 1e-12).sum())
         if (right, likelihood) > best:
             best, chosen = (right, likelihood), candidate
     model.candidate = chosen
-    model.fit(features, truth, classes)
+    model.fit(features[chosen[0]], truth, classes)
     return model
 
 
@@ -139,3 +146,7 @@ def _log_ratio(features: sparse.csr_matrix, inside: NDArray[np.bool_]) -> NDArra
 
 def _scaled(features: sparse.csr_matrix, scale: NDArray[np.float32] | None) -> sparse.csr_matrix:
     return features if scale is None else sparse.csr_matrix(features @ sparse.diags(scale))
+
+
+def _beside(words: sparse.csr_matrix, pieces: sparse.csr_matrix) -> sparse.csr_matrix:
+    return sparse.csr_matrix(sparse.hstack([words, pieces]))

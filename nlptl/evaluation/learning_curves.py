@@ -22,7 +22,9 @@ BASELINE = "tfidf"
 Right = Mapping[str, NDArray[np.int8]]
 
 
-def two_level_interval(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+def two_level_interval(
+    values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
     """The 95 % interval of the mean over draws and rows, both of which are samples, by a bootstrap of two levels.
 
     Each resample draws rows with replacement, the same for all draws, and draws with replacement (crossed factors:
@@ -114,7 +116,9 @@ def _at(point: Mapping[str, Any], right: Right) -> str:
         )
         return said + (f"; {BASELINE}: {_times(right, BASELINE)}." if BASELINE in order[2:] else ".")
     other = BASELINE if BASELINE in right and best != BASELINE else second
-    return f"{with_labels}, {best} is right {_times(right, best)} of 100 times, {other} {_times(right, other)}."
+    return (
+        f"{with_labels}, {best} is right {_times(right, best)} of 100 times, {other} {_times(right, other)}."
+    )
 
 
 def _worth_of_labels(measured: Sequence[tuple[Mapping[str, Any], Right]]) -> str:
@@ -127,7 +131,9 @@ def _worth_of_labels(measured: Sequence[tuple[Mapping[str, Any], Right]]) -> str
     for place, (point, here) in enumerate(curve[:-1]):
         if all(two_level_interval(later - here)[0] <= 0 for _, later in curve[place + 1 :]):
             if place == 0:
-                return f"More labels than {point['labels']:,} bring {best} no gain that stands out from chance."
+                return (
+                    f"More labels than {point['labels']:,} bring {best} no gain that stands out from chance."
+                )
             return f"More labels help until about {point['labels']:,}."
     return "More labels still help at the end of the curve."
 
