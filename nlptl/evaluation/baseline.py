@@ -76,8 +76,9 @@ class TfidfClassifier:
         ]
         if len(columns) == 1:
             return np.stack([1 - columns[0], columns[0]], axis=1)
-        found = np.stack(columns, axis=1)
-        return found / found.sum(axis=1, keepdims=True)
+        found: NDArray[np.float64] = np.stack(columns, axis=1)
+        found /= found.sum(axis=1, keepdims=True)
+        return found
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """(texts, classes), in the order of the class numbers."""

@@ -58,8 +58,8 @@ def two_level_interval(
 def accuracy_interval(right: NDArray[np.int8]) -> tuple[float, float]:
     """The 95 % interval of a system's accuracy; where all is right, or all wrong, Wilson's over the rows."""
     if right.min() == right.max():
-        low, high = wilson_interval(right[0].sum(), right.shape[1])
-        return float(low), float(high)
+        ends = wilson_interval(right[0].sum(), right.shape[1])
+        return float(ends[0]), float(ends[1])
     low, high = two_level_interval(right)
     return max(0.0, low), min(1.0, high)
 
