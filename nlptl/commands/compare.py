@@ -238,12 +238,8 @@ def _write(folder: Path, config: CompareConfig, results: dict[str, Any]) -> None
     from nlptl.evaluation.learning_curve_report import write_learning_curve_report
 
     write_csv(folder / "results.csv", results)
-    details = {
-        "command": results["command"],
-        "data": results["data"],
-        "test rows": results["test"]["source"],
-        **{f"note {number}": note for number, note in enumerate(results["notes"], start=1)},
-        "versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
-    }
+    details = {"models": ", ".join(config.models), "device": config.device, "precision": config.precision}
+    if config.finetune:
+        details["keys of finetune"] = ", ".join(f"{key} {value}" for key, value in config.finetune.items())
     write_learning_curve_report(folder / "report.html", results, details)
     run_folder.write_json(folder / "results.json", results)
