@@ -22,6 +22,7 @@ from nlptl.commands.printing import print_error
 from nlptl.commands.running import run_command
 from nlptl.commands.typer_command import Command
 from nlptl.config import (
+    CompareConfig,
     DownloadModelConfig,
     EvaluateConfig,
     ExtractConfig,
@@ -333,6 +334,50 @@ def evaluate(
 ) -> None:
     """Measure a classifier on labelled texts, with intervals."""
     _run(context, EvaluateConfig, "nlptl.commands.evaluate:evaluate", ["model", "data"])
+
+
+@_command(app, "compare", "nlptl compare --data reviews.csv --models ulmfit-mini,gpt-mini -o runs/curve")
+def compare(
+    context: typer.Context,
+    config: ConfigFile = None,
+    data: Data = None,
+    test: Annotated[
+        str | None, _option("Test data; else the test part of --data, or a fifth of it.", metavar="DATA")
+    ] = None,
+    models: Annotated[
+        str | None,
+        _option(
+            "Language models, each run frozen and fine-tuned; NAME:freeze or NAME:fine-tune runs it one way.",
+            metavar="A,B,...",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        _option(
+            "How many labelled rows, validation rows among them; 50,100,200,500,all by default.",
+            metavar="N,N,...",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, _option("Draws of these rows, the same for all systems; 3 by default.")
+    ] = None,
+    text_column: TextColumn = None,
+    text_pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    lm_text: Annotated[
+        Paths, _option("Unlabelled text to tune each language model on, once.", metavar="PATH...")
+    ] = None,
+    keep_models: Annotated[
+        bool | None, _option("Keep every classifier that is trained.", "--keep-models")
+    ] = None,
+    resume: Resume = False,
+    **common: Any,
+) -> None:
+    """Draw the learning curve: TF-IDF and each model with few labels and with many.
+
+    Each number of labels is all that a system has: a tenth of them is its validation data. Keys of `finetune` are set
+    for every model by --set finetune.KEY=VALUE, such as --set finetune.epochs=5."""
+    _run(context, CompareConfig, "nlptl.commands.compare:compare", ["data", "models", "output"])
 
 
 @_command(app, "predict", "nlptl predict --model runs/first reviews.csv --probabilities")

@@ -12,7 +12,6 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, set_seed
 
 import nlptl.commands.run_folder as run_folder
-from nlptl import processes
 from nlptl.commands.calibration import calibrate
 from nlptl.commands.checks import check_training
 from nlptl.commands.classifier_stage import (
@@ -24,7 +23,7 @@ from nlptl.commands.classifier_stage import (
 from nlptl.commands.forecast import finetuning_forecast
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_choice import chosen_language_models
-from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
+from nlptl.commands.language_model_stage import tune_language_model
 from nlptl.commands.model_card import classifier_card
 from nlptl.commands.prediction import Classifier, load_classifier, measured
 from nlptl.commands.tuning_text import tuning_text
@@ -32,17 +31,15 @@ from nlptl.config import FinetuneConfig, with_recipe
 from nlptl.data.datasets import Columns, Task, encode_labels, load_task
 from nlptl.data.encoding import check_max_length, encode_rows
 from nlptl.errors import ConfigError, ModelError, UsageError
-from nlptl.families.base import Family
 from nlptl.pretrained.models import ModelFolder
 from nlptl.strategies.examples import Examples
+from nlptl.training.progress import Reporter
 
 
 def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     """Make a classifier from a language model and labelled texts, and measure it."""
-    sources = chosen_language_models(config, invocation.reporter)
+    config, sources = resolved(config, invocation.reporter)
     family = sources[0].family
-    config = _with_recipes(_without_tuning_of_encoders(config, sources), sources[0])
-    _check(config, sources)
     task = load_task(
         _required(config.data, "--data"),
         validation=config.validation,
@@ -75,7 +72,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     for note in notes:
         invocation.reporter.note(note)
     language_models = [
-        _tuned(name, source, config, family, task, folder, invocation)
+        _tuned(name, source, config, task, folder, invocation)
         for name, source in zip(("lm", "backward-lm"), sources, strict=False)
     ]
     train = _examples(task.train, task, tokenizer, config.max_length, "training texts", notes, invocation)
@@ -124,6 +121,20 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     run_folder.write_text(folder / "README.md", classifier_card(invocation.call, report, notes))
     run_folder.write_json(folder / "metrics.json", report)
     return report
+
+
+def resolved(
+    config: FinetuneConfig, reporter: Reporter | None = None
+) -> tuple[FinetuneConfig, list[ModelFolder]]:
+    """The config with its family's recipe filled in, and the language models; both checked, and no weight read.
+
+    Raises:
+        NlptlError: of a model, an option, the hardware, or the text to tune on.
+    """
+    sources = chosen_language_models(config, reporter)
+    config = _with_recipes(_without_tuning_of_encoders(config, sources), sources[0])
+    _check(config, sources)
+    return config, sources
 
 
 def _data_fingerprint(task: Task, config: FinetuneConfig) -> str:
@@ -213,7 +224,6 @@ def _tuned(
     name: str,
     source: ModelFolder,
     config: FinetuneConfig,
-    family: Family,
     task: Task,
     folder: Path,
     invocation: Invocation,
@@ -221,24 +231,9 @@ def _tuned(
     """The language model tuned on the task's text, or as it is where the run does without."""
     if not config.lm_tuning:
         return source.path
-    place = folder / name
-    if run_folder.is_finished(place):
-        return place / "model"
-    processes.first(lambda: place.mkdir(exist_ok=True))
-    text = tuning_text(config, task.train)
-    tokenizer = source.load_tokenizer()
-    set_seed(config.seed)
-    model = family.load_language_model(source.path, config.lm.architecture)
-    corpora = tokenised(family, text, None, tokenizer, invocation)
-    stage = "backward language model" if name.startswith("backward") else "language model"
-    result, figures = train_stage(
-        stage, place, family, model, tokenizer, corpora, config.lm, config, invocation, new=False
+    return tune_language_model(
+        name, folder / name, source, tuning_text(config, task.train), config, invocation
     )
-    run_folder.write_json(
-        place / "metrics.json",
-        {"steps": result.steps, "seconds": round(result.seconds, 2), "validation": split_figures(figures)},
-    )
-    return place / "model"
 
 
 def _examples(

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, set_seed
 
+import nlptl.commands.run_folder as run_folder
 from nlptl import processes
 from nlptl.cache import cache_folder
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.plans import given, training_plan
-from nlptl.config import LmTuningConfig, PretrainConfig, TrainingConfig
+from nlptl.config import FinetuneConfig, LmTuningConfig, PretrainConfig, TrainingConfig
 from nlptl.data.corpora import SplitTexts, TokenCorpus, tokenise_corpus
 from nlptl.data.lm_text import LmText
 from nlptl.errors import DataError
 from nlptl.families.base import Family
+from nlptl.pretrained.models import ModelFolder
 from nlptl.training.language_modeling import HeldOut, LanguageModelJob
 from nlptl.training.models import LayeredModel
 from nlptl.training.runs import TrainingResult
@@ -147,6 +149,36 @@ def train_stage(
         return family.language_model_figures(best, part(len(held_out.ids)), measure, plan.device)
 
     return result, processes.first(figures)
+
+
+def tune_language_model(
+    name: str, place: Path, source: ModelFolder, text: LmText, config: FinetuneConfig, invocation: Invocation
+) -> Path:
+    """Tune a language model on text as `finetune` does it, unless that has been done there.
+
+    Args:
+        name: `lm` or `backward-lm`.
+        place: its folder, with the model and its figures afterwards.
+
+    Returns:
+        The folder of the tuned model.
+    """
+    if run_folder.is_finished(place):
+        return place / "model"
+    processes.first(lambda: place.mkdir(parents=True, exist_ok=True))
+    tokenizer = source.load_tokenizer()
+    set_seed(config.seed)
+    model = source.family.load_language_model(source.path, config.lm.architecture)
+    corpora = tokenised(source.family, text, None, tokenizer, invocation)
+    stage = "backward language model" if name.startswith("backward") else "language model"
+    result, figures = train_stage(
+        stage, place, source.family, model, tokenizer, corpora, config.lm, config, invocation, new=False
+    )
+    run_folder.write_json(
+        place / "metrics.json",
+        {"steps": result.steps, "seconds": round(result.seconds, 2), "validation": split_figures(figures)},
+    )
+    return place / "model"
 
 
 def _tokenise(

@@ -43,14 +43,17 @@ def print_error(error: BaseException, *, debug: bool) -> int:
         return UsageError.exit_code
     if debug:
         traceback.print_exception(error)
-    expected = error if isinstance(error, NlptlError) else _in_our_words(error)
+    expected = expected_error(error)
     if processes.says(expected):
         who = "" if processes.is_leader() else f"process {processes.number()}: "
         print(legible(f"{who}error: {expected}"), file=sys.stderr)
     return expected.exit_code
 
 
-def _in_our_words(error: BaseException) -> NlptlError:
+def expected_error(error: BaseException) -> NlptlError:
+    """What went wrong, as the command line says it."""
+    if isinstance(error, NlptlError):
+        return error
     said = " ".join(str(error).split())[:300]
     if hasattr(error, "format_message"):  # what Typer finds wrong with the command line
         return _usage_error(error)
@@ -99,6 +102,7 @@ def _lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
         "pretrain": _pretrain_lines,
         "finetune": _finetune_lines,
         "evaluate": _evaluate_lines,
+        "compare": _compare_lines,
         "predict": _predict_lines,
         "quickstart": _quickstart_lines,
         "models list": lambda config, report: list_lines(report),
@@ -154,6 +158,20 @@ def _evaluate_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[st
         yield _difference(report["comparison"], str(getattr(config, "compare", None)))
     if config.output is not None:
         yield f"report: {config.output / 'report.html'}"
+
+
+def _compare_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
+    from nlptl.commands.comparison_results import table_lines
+
+    yield report["summary"]
+    yield from table_lines(report)
+    for point in report["points"]:
+        yield from (
+            f"failed at {point['labels']:,} labels: {cell['system']}: {cell['error']}"
+            for cell in point["cells"]
+            if cell["error"] is not None
+        )
+    yield f"report: {report['output']}/report.html"
 
 
 def _predict_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:

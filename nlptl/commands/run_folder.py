@@ -213,6 +213,14 @@ def write_json(file: Path, values: Mapping[str, Any]) -> None:
     write_text(file, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(file: Path) -> dict[str, Any] | None:
+    """The values of a JSON file, or None where there is none."""
+    if not file.is_file():
+        return None
+    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return values
+
+
 def write_text(file: Path, text: str) -> None:
     """A text file that appears whole.
 

@@ -20,6 +20,7 @@ from nlptl.commands.command_line import way_on
 from nlptl.commands.printing import print_report
 from nlptl.commands.run_folder import saved_config_file
 from nlptl.config import (
+    CompareConfig,
     DownloadModelConfig,
     ImportConfig,
     ListModelsConfig,
@@ -194,7 +195,7 @@ def _way_on(config: RunConfig) -> str | None:
         where = "" if config.output is None else f" --output {shlex.quote(str(config.output))}"
         return f"to go on:\n  nlptl models download {config.name}{where}"
     if (
-        not isinstance(config, TrainingConfig)
+        not isinstance(config, (TrainingConfig, CompareConfig))
         or config.output is None
         or not (config.output / "config.yaml").is_file()
     ):

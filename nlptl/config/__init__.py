@@ -3,6 +3,7 @@
 from nlptl.config.loading import dump, json_schema, load_config, nearest, validated, with_recipe
 from nlptl.config.schema import (
     COMMANDS,
+    CompareConfig,
     DataConfig,
     DownloadModelConfig,
     EvaluateConfig,
@@ -23,6 +24,7 @@ from nlptl.config.schema import (
 
 __all__ = [
     "COMMANDS",
+    "CompareConfig",
     "DataConfig",
     "DownloadModelConfig",
     "EvaluateConfig",

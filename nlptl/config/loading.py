@@ -86,7 +86,7 @@ def json_schema() -> dict[str, Any]:
     """A JSON schema for editors: any of the configs that a YAML file may hold."""
     schemas = {
         name: COMMANDS[name].model_json_schema(ref_template="#/$defs/{model}")
-        for name in ("pretrain", "finetune")
+        for name in ("pretrain", "finetune", "compare")
     }
     definitions: dict[str, Any] = {}
     for schema in schemas.values():

@@ -21,9 +21,23 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Paths = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 ]
+# A list of names or numbers, or one word with commas, as an option has it.
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value),
+]
+LabelCounts = Annotated[
+    tuple[Positive | Literal["all"], ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: _counts(value.split(",")) if isinstance(value, str) else value),
+]
 ScheduleName = Literal[
     "slanted-triangular", "linear", "linear-decay", "cosine", "inverse-square-root", "constant"
 ]
+
+
+def _counts(words: list[str]) -> tuple[int | str, ...]:
+    return tuple(int(word) if word.strip().isdecimal() else word.strip() for word in words)
 
 
 class Section(BaseModel):
@@ -210,6 +224,25 @@ class EvaluateConfig(DataConfig):
     unknown_labels: Literal["error", "skip"] = "error"
 
 
+class CompareConfig(DataConfig):
+    """`nlptl compare`: the learning curve of several models on the same rows."""
+
+    command: ClassVar[str] = "compare"
+
+    test: str | None = Field(None, description="Test data; else that of `data`, or a fifth of it.")
+    models: Names = Field(
+        (),
+        description="Language models, each both frozen and fine-tuned; NAME:freeze or NAME:fine-tune for one.",
+    )
+    labels: LabelCounts = Field((50, 100, 200, 500, "all"), description="Numbers of labelled rows, or all.")
+    seeds: Positive = Field(3, description="Draws of the labelled rows; the first is by `seed`.")
+    lm_text: Paths = Field((), description="Unlabelled text that each language model is tuned on once.")
+    keep_models: bool = Field(False, description="Keep the classifier of every cell.")
+    finetune: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of `nlptl finetune`, for every model; such as epochs."
+    )
+
+
 class PredictConfig(DataConfig):
     """`nlptl predict`."""
 
@@ -281,6 +314,7 @@ COMMANDS: dict[str, type[RunConfig]] = {
         FinetuneConfig,
         ExtractConfig,
         EvaluateConfig,
+        CompareConfig,
         PredictConfig,
         ImportConfig,
         ListModelsConfig,

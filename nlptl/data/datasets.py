@@ -12,17 +12,19 @@ from nlptl.data.label_ids import encode_labels
 from nlptl.data.labelled_text import LabelledRows, Source, as_dataset, iterate_texts, read_split, read_splits
 from nlptl.data.sources import Split, choose_split, locate
 from nlptl.data.tables import TABULAR_SUFFIXES
-from nlptl.data.task import Task, load_task
+from nlptl.data.task import Pool, Task, load_pool, load_task
 from nlptl.errors import DataError
 
 __all__ = [
     "TABULAR_SUFFIXES",
     "Columns",
+    "Pool",
     "Source",
     "Task",
     "encode_labels",
     "iterate_rows",
     "iterate_texts",
+    "load_pool",
     "load_rows",
     "load_task",
     "read_splits",

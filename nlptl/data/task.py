@@ -104,6 +104,80 @@ def load_task(
     )
 
 
+@dataclass(frozen=True)
+class Pool:
+    """All labelled rows that samples are drawn from, and the rows that all of them are tested on.
+
+    Attributes:
+        rows, test: columns as in `Source`; the pool in the order of its source.
+        test_source: where the test rows come from, for people.
+        label_names, multi_label, has_pairs, notes: as in `Task`.
+    """
+
+    rows: Dataset
+    test: Dataset
+    test_source: str
+    label_names: list[str]
+    multi_label: bool
+    has_pairs: bool
+    notes: list[str]
+
+
+def load_pool(
+    data: str, *, test: str | None = None, columns: Columns = UNNAMED, offline: bool = False
+) -> Pool:
+    """Reads all labelled rows of a source, those of its validation part among them, and the test rows beside them.
+
+    Without test data, named or in the source, a stratified fifth of the rows becomes it (a random fifth if
+    multi-label), drawn by the seed 0.
+
+    Raises:
+        DataError: as `load_task`.
+    """
+    splits = locate(data, offline)
+    if "train" not in splits:
+        raise DataError("there is no train split", f"in {data}", "name the file itself to train on it")
+    read = read_split(splits["train"], columns, "required")
+    notes = read.notes
+    pool, label_names = _training_rows(read, splits["train"].place, None, 0, notes)
+    validation = _held_out("validation", None, splits, read, columns, offline, notes)
+    tested = _held_out("test", test, splits, read, columns, offline, notes)
+    for name, part in (("validation", validation), ("test", tested)):
+        if part is not None:
+            notes += part.notes
+            _check_fit(part, read, label_names, name)
+    if validation is not None:
+        size = validation.table.num_rows
+        notes.append(
+            f"the {size:,} rows of {splits['validation'].place} are labelled rows like those of train"
+        )
+        pool = pa.concat_tables([pool, validation.table.select(pool.column_names)])
+    if tested is not None:
+        test_rows, test_source = tested.table, test or splits["test"].place
+    else:
+        labels = pool["label"].to_pylist()
+        if read.multi_label:
+            chosen = random_sample(labels, max(1, len(labels) // 5), 0)
+        else:
+            chosen = stratified_validation(labels, 0.2, 0)
+        if not chosen:
+            raise DataError("no class has a second row to test on", f"in {data}", "add rows or name --test")
+        test_rows, test_source = (
+            _rows_at(pool, chosen),
+            f"a fifth of {data}, held out class by class (seed 0)",
+        )
+        pool = _rows_at(pool, sorted(set(range(len(labels))) - set(chosen)))
+    return Pool(
+        rows=as_dataset(pool),
+        test=as_dataset(test_rows),
+        test_source=test_source,
+        label_names=label_names,
+        multi_label=read.multi_label,
+        has_pairs="text_pair" in pool.column_names,
+        notes=notes + leakage(pool, test_rows, "test"),
+    )
+
+
 def _training_rows(
     read: ReadSplit, place: str, limit: int | None, seed: int, notes: list[str]
 ) -> tuple[pa.Table, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 from dataclasses import dataclass
@@ -69,5 +70,9 @@ def peak_memory_mb(device: torch.device) -> float:
     """The most memory used so far, MiB: of the GPU where the run is on one, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    # Linux hands a process's peak on to what it starts: the peak of this program alone is elsewhere.
+    status = Path("/proc/self/status")
+    if status.is_file() and (own := re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="ascii"))):
+        return int(own[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -21,7 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch, language_model_folder: Path) -> None:
     """The same run in seconds, from a tiny language model."""
     shorter = {"model": str(language_model_folder), "epochs": 1, "lm": {"epochs": 1}, "limit": 60}
     monkeypatch.setattr(quickstart, "FINETUNING", {**quickstart.FINETUNING, **shorter})
-    monkeypatch.setattr("nlptl.evaluation.baseline.INVERSE_REGULARISATION", (10.0,))
+    monkeypatch.setattr("nlptl.evaluation.baseline.CANDIDATES", ((False, False, 10.0),))
 
 
 def begun(folder: Path) -> None:
