@@ -89,7 +89,7 @@ def curves_plot(
     """Curves with intervals over a logarithmic axis of labels; names at the ends, or on a phone numbers."""
     ends = [str(each.number) if narrow else _shortened(each.system) for each in series]
     width, usual = (NARROW, 3.4) if narrow else (WIDE, 4.3)
-    left, right, bottom = 40.0, 72 * width - max(map(_width, ends)) - 16, 48.0
+    left, right, bottom = 48.0, 72 * width - max(map(_width, ends)) - 16, 48.0
     height = max(usual, (bottom + 8 + LINE * (len(series) + 1)) / 72)  # every name has its line
     top = 72 * height - 8
 
