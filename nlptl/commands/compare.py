@@ -54,7 +54,7 @@ def compare(config: CompareConfig, invocation: Invocation) -> dict[str, Any]:
     notes = [*pool.notes, *notes]
     if invocation.dry_run:
         return _plan(config, systems, points, seeds, pool, notes)
-    from nlptl.evaluation.report import require_report_packages
+    from nlptl.evaluation.pages import require_report_packages
 
     require_report_packages()
     folder = run_folder.open_run_folder(

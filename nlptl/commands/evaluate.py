@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import nlptl.commands.run_folder as run_folder
 from nlptl import processes
 from nlptl.commands.checks import check_output_apart
+from nlptl.commands.evaluation_details import evaluation_details
 from nlptl.commands.forecast import length_distribution
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.prediction import Classifier, load_classifier, measured
@@ -22,7 +23,6 @@ from nlptl.config import EvaluateConfig
 from nlptl.data.datasets import Columns, encode_labels, load_rows
 from nlptl.errors import DataError, ModelError, ThresholdMissed, UsageError
 from nlptl.evaluation.comparison import paired_comparison
-from nlptl.version import __version__
 
 OUTPUTS = run_folder.Outputs(("metrics.json", "predictions.parquet", "report.html"))
 
@@ -60,7 +60,7 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
         }
     folder = None
     if config.output is not None:
-        from nlptl.evaluation.report import require_report_packages
+        from nlptl.evaluation.pages import require_report_packages
 
         require_report_packages()
         folder = run_folder.open_run_folder(
@@ -73,7 +73,10 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     if other is not None:
         report["comparison"] = _comparison(config.seed, known, classifier, other, probabilities, invocation)
     if folder is not None and processes.is_leader():
-        _write(folder, config, report, known, classifier, probabilities, notes, invocation.call)
+        details = evaluation_details(config, encoded, notes)
+        _write(
+            folder, config, report, known, classifier, probabilities, {"command": invocation.call, **details}
+        )
     if config.min_accuracy is not None and metrics["accuracy"] < config.min_accuracy:
         missed = ThresholdMissed(
             f"accuracy {metrics['accuracy']:.4f} is below the {config.min_accuracy:g} asked for",
@@ -127,8 +130,7 @@ def _write(
     rows: Dataset,
     classifier: Classifier,
     probabilities: NDArray[np.float32],
-    notes: Sequence[str],
-    call: str,
+    details: Mapping[str, str],
 ) -> None:
     from nlptl.evaluation.report import write_report
 
@@ -154,21 +156,7 @@ def _write(
         title=f"{config.model} on {config.data}",
         metrics={key: value for key, value in report.items() if key != "comparison"},
         rows=table,
-        details={
-            "command": call,
-            "model": str(config.model),
-            "data": str(config.data),
-            **{f"data note {number}": note for number, note in enumerate(notes, start=1)},
-            "versions": f"nlptl {__version__}, {_versions()}",
-        },
+        details=details,
         comparison=comparison,
     )
     run_folder.write_json(folder / "metrics.json", report)
-
-
-def _versions() -> str:
-    import sklearn
-    import torch
-    import transformers
-
-    return f"torch {torch.__version__}, transformers {transformers.__version__}, scikit-learn {sklearn.__version__}"

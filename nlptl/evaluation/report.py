@@ -1,21 +1,17 @@
-"""Figures -> one HTML page that stands alone: no network, no script, one file to send or to print."""
+"""The figures and the predictions of one evaluation -> a page to send or to print."""
 
 from __future__ import annotations
 
 import heapq
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import files
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from nlptl.errors import RunFailed, UsageError
-from nlptl.evaluation.metrics import CALIBRATION_BINS, calibration_bins, wilson_interval
+from nlptl.evaluation.pages import require_report_packages, write_page
+from nlptl.evaluation.plots import calibration_plot
 
 MISTAKES_SHOWN = 20
 CONFUSIONS_SHOWN = 15
@@ -25,9 +21,6 @@ MATRIX_CLASSES = 200
 MANY_CLASSES = 20
 # A longer text is folded behind its beginning, and a book is cut, which the page says.
 TEXT_SHOWN, TEXT_KEPT = 280, 20_000
-
-# Colours that stand in the plot for what the page's style sheet decides, in light and in dark.
-_INK, _ACCENT = "#010203", "#040506"
 
 
 def write_report(
@@ -59,46 +52,29 @@ def write_report(
         RunFailed: the file cannot be written.
     """
     require_report_packages()
-    import jinja2
-
     several = metrics["confusion_matrix"] is None
     confidence, correct, mistakes = _read_predictions(rows, list(metrics["per_class"]) if several else None)
     decisions = metrics["examples"] * (len(metrics["per_class"]) if several else 1)
     if len(confidence) != decisions:
         raise ValueError(f"the figures are of {decisions} decisions, the rows of {len(confidence)}")
-    page = (
-        jinja2.Environment(
-            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
-        .from_string(files("nlptl.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
-        .render(
-            title=title,
-            metrics=metrics,
-            comparison=comparison,
-            details=details,
-            matrix=None if several else _matrix(metrics["confusion_matrix"]),
-            confusions=[] if several else _largest_confusions(metrics["confusion_matrix"]),
-            per_class=_per_class(metrics["per_class"]),
-            majority=None if several else _majority(metrics),
-            calibration_plot=_calibration_plot(confidence, correct),
-            mean_confidence=float(np.mean(confidence)),
-            share_correct=float(np.mean(correct)),
-            mistakes=[_shown(row) for row in mistakes],
-            mistakes_in_all=metrics["examples"] - round(metrics["accuracy"] * metrics["examples"]),
-            many_classes=MANY_CLASSES,
-        )
+    write_page(
+        path,
+        "report.html",
+        title=title,
+        metrics=metrics,
+        comparison=comparison,
+        details=details,
+        matrix=None if several else _matrix(metrics["confusion_matrix"]),
+        confusions=[] if several else _largest_confusions(metrics["confusion_matrix"]),
+        per_class=_per_class(metrics["per_class"]),
+        majority=None if several else _majority(metrics),
+        calibration_plot=calibration_plot(confidence, correct),
+        mean_confidence=float(np.mean(confidence)),
+        share_correct=float(np.mean(correct)),
+        mistakes=[_shown(row) for row in mistakes],
+        mistakes_in_all=metrics["examples"] - round(metrics["accuracy"] * metrics["examples"]),
+        many_classes=MANY_CLASSES,
     )
-    # A lone surrogate, which JSON data may hold, has no UTF-8: it becomes a question mark.
-    _write_whole(Path(path), page.encode("utf-8", "replace"))
-
-
-def require_report_packages() -> None:
-    """Raises UsageError where a report could not be made, before anything is computed for it."""
-    absent = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
-    if absent:
-        raise UsageError(
-            f"the report needs {' and '.join(absent)}", remedy='install with: pip install "nlptl[report]"'
-        )
 
 
 def _records(rows: pa.Table | Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -186,62 +162,3 @@ def _majority(metrics: Mapping[str, Any]) -> tuple[str, float]:
     """The commonest class of the rows and the accuracy of always answering with it."""
     name, figures = max(metrics["per_class"].items(), key=lambda each: each[1]["support"])
     return name, figures["support"] / metrics["examples"]
-
-
-def _calibration_plot(confidence: list[float], correct: list[bool]) -> str:
-    """The reliability diagram with the histogram of confidences under it, as an SVG element."""
-    import matplotlib.style
-    from matplotlib.figure import Figure
-
-    count, confidence_sum, right = calibration_bins(confidence, correct)
-    filled = count > 0
-    n, mean, share = count[filled], confidence_sum[filled] / count[filled], right[filled] / count[filled]
-    low, high = wilson_interval(right[filled], n)
-    # "default" first, so that the settings of whoever runs this do not change the page.
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "nlptl",
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        **dict.fromkeys(
-            ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
-        ),
-    }
-    with matplotlib.style.context(["default", style]):
-        figure = Figure(figsize=(5.2, 4.4))
-        figure.patch.set_visible(False)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        figure.subplots_adjust(left=0.13, right=0.97, top=0.97, bottom=0.11, hspace=0.12)
-        upper.plot([0, 1], [0, 1], color=_INK, alpha=0.45, linewidth=1, linestyle=(0, (4, 3)))
-        upper.errorbar(
-            mean, share, [np.maximum(share - low, 0), np.maximum(high - share, 0)],
-            color=_ACCENT, marker="o", markersize=5, linewidth=1.6, elinewidth=1, capsize=0,
-        )  # fmt: skip
-        upper.set(ylabel="share correct", ylim=(-0.02, 1.02), xlim=(0.5 if min(mean) >= 0.5 else 0.0, 1.01))
-        edges = np.arange(CALIBRATION_BINS) / CALIBRATION_BINS
-        lower.bar(edges, count, width=0.9 / CALIBRATION_BINS, align="edge", color=_ACCENT, alpha=0.55)
-        lower.set(xlabel="confidence of the prediction", ylabel="number")
-        lower.locator_params(axis="y", nbins=3, integer=True)
-        for axes in (upper, lower):
-            axes.patch.set_visible(False)
-        svg = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(svg, format="svg", metadata=nothing)
-    element = svg.getvalue()
-    element = element[element.index("<svg") :]  # without the XML prologue, which HTML does not have
-    return element.replace(_INK, "currentColor").replace(_ACCENT, "var(--accent)")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunFailed(
-            f"the report cannot be written ({error.strerror})", f"to {path}", "check the folder and the disk"
-        ) from error

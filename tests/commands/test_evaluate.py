@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -80,7 +81,11 @@ def test_an_output_folder_holds_figures_predictions_and_a_page(
     for row in rows:
         assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-6)
         assert ["bad", "good"][int(np.argmax(row["probabilities"]))] == row["prediction"]
-    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<html" in page
+    assert "20 labelled texts were measured" in page
+    assert "no text was cut: all " in page
+    assert re.search(r"<dt>trained on</dt><dd>\d+ texts of .*, \d+ for validation", page)
 
     again = command(*words)
     assert again.returncode == 2

@@ -3,11 +3,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -15,55 +13,12 @@ from nlptl.errors import RunFailed, UsageError
 from nlptl.evaluation import report
 from nlptl.evaluation.metrics import classification_metrics
 from nlptl.evaluation.report import write_report
-
-ATTACK = "<script>alert('x')</script>"
-
-
-def evaluation(
-    classes: int, rows: int = 200, strength: float = 0.6
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    rng = np.random.default_rng(classes)
-    names = [f"class {c}" for c in range(classes)]
-    labels = rng.integers(0, classes, size=rows)
-    probabilities = rng.dirichlet(np.full(classes, 0.3), size=rows) + strength * np.eye(classes)[labels]
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    top = probabilities.argmax(axis=1)
-    records = [
-        {"row": i, "text": f"text {i}", "label": names[y], "prediction": names[p], "probability": float(q)}
-        for i, (y, p, q) in enumerate(zip(labels, top, probabilities.max(axis=1), strict=True))
-    ]
-    return classification_metrics(labels, probabilities, names), records
+from tests.evaluation.pages import ATTACK, Elements, evaluation, needs_no_network
 
 
 def page(path: Path, metrics: dict[str, Any], rows: Any, **options: Any) -> str:
     write_report(path, **{"title": "A run", "metrics": metrics, "rows": rows, "details": {}} | options)
     return path.read_text(encoding="utf-8")
-
-
-class Elements(HTMLParser):
-    """The tags of a page with their attributes, and its text; unbalanced tags are refused."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(html)
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "br"):
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_the_page_holds_figures_mistakes_command_and_comparison(tmp_path: Path) -> None:
@@ -107,13 +62,7 @@ def test_nothing_in_texts_labels_or_details_becomes_markup(tmp_path: Path) -> No
 
 
 def test_the_page_needs_no_network(tmp_path: Path) -> None:
-    html = page(tmp_path / "report.html", *evaluation(4))
-    for _, attributes in Elements(html).tags:
-        for name, value in attributes.items():
-            if name in ("src", "href", "xlink:href"):
-                assert (value or "").startswith("#")
-    assert "@import" not in html
-    assert not re.search(r"url\((?!#)", html)
+    assert needs_no_network(page(tmp_path / "report.html", *evaluation(4)))
 
 
 def test_same_input_same_bytes_whatever_the_users_plot_settings(tmp_path: Path) -> None:
@@ -212,3 +161,24 @@ def test_a_failed_write_leaves_the_former_report_and_nothing_else(
         page(path, *evaluation(2))
     assert path.read_text() == "the former one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_figures_of_many_classes_are_all_there_and_names_are_not_cut(tmp_path: Path) -> None:
+    metrics, rows = evaluation(300, rows=900)
+    html = page(tmp_path / "report.html", metrics, rows)
+    text = "".join(Elements(html).text.split())
+    for name, figures in metrics["per_class"].items():
+        row = f"{figures['precision']:.3f}{figures['recall']:.3f}{figures['f1']:.3f}"
+        assert f"{name.replace(' ', '')}{figures['support']}{row}" in text
+    assert "ellipsis" not in html
+
+
+def test_rows_of_one_class_make_a_page(tmp_path: Path) -> None:
+    metrics = classification_metrics([1, 1], [[0.4, 0.6], [0.7, 0.3]], ["a", "b"])
+    rows = [
+        {"row": 0, "text": "x", "label": "b", "prediction": "b", "probability": 0.6},
+        {"row": 1, "text": "شكرا", "label": "b", "prediction": "a", "probability": 0.7},
+    ]
+    html = page(tmp_path / "report.html", metrics, rows)
+    assert "only one class is here" in Elements(html).text
+    assert '<div class="text" dir="auto">شكرا</div>' in html
