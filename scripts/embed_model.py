@@ -1,6 +1,8 @@
-"""Put a pretrained language model into the package: its weights in half precision, its tokenizer, its model card.
+"""Put a pretrained language model into the package: its weights in half precision and its tokenizer.
 
-usage: python scripts/embed_model.py runs/lm ulmfit-mini CARD.md
+The model card, README.md, is written by hand: the one that is there stays.
+
+usage: python scripts/embed_model.py runs/lm ulmfit-mini
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from safetensors.torch import load_file, save_file
 EMBEDDED = Path(__file__).resolve().parents[1] / "nlptl" / "pretrained" / "embedded"
 
 
-def embed(run: Path, name: str, card: Path) -> None:
+def embed(run: Path, name: str) -> None:
     """Copy `run / "model"`; `config.json` goes on saying float32, which the weights are turned into when loaded."""
     folder = EMBEDDED / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        if file.name != "README.md":
+            file.unlink()
     weights = load_file(run / "model" / "model.safetensors")
     halves = {key: tensor.to(torch.float16) for key, tensor in weights.items()}
     if not all(torch.isfinite(tensor).all() for tensor in halves.values()):
@@ -31,10 +35,9 @@ def embed(run: Path, name: str, card: Path) -> None:
         raise SystemExit("the run's weights are not float32")
     for file in sorted((run / "model").glob("*.json")):  # the config, and whatever the tokenizer consists of
         shutil.copy(file, folder / file.name)
-    shutil.copy(card, folder / "README.md")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 3:
         raise SystemExit(__doc__)
-    embed(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    embed(Path(sys.argv[1]), sys.argv[2])
