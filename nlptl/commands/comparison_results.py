@@ -7,18 +7,20 @@ import io
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.command_line import typed_command
-from nlptl.commands.comparison_plan import System
 from nlptl.config import CompareConfig
-from nlptl.data.datasets import Pool
 from nlptl.evaluation.learning_curves import accuracy_interval, best_of, plain_summary
 from nlptl.version import __version__
+
+if TYPE_CHECKING:
+    from nlptl.commands.comparison_plan import System
+    from nlptl.data.datasets import Pool
 
 COLUMNS = (
     "labels", "system", "model", "strategy", "accuracy", "low", "high", "macro_f1", "seconds", "peak_memory_mb",
