@@ -27,6 +27,7 @@ from nlptl.training.checkpoints import written_whole
 from nlptl.training.models import LayeredClassifier
 from nlptl.training.precision import inference_precision, resolve_device
 from nlptl.training.runs import peak_memory_mb
+from nlptl.version import __version__
 
 # Beginnings of the config's keys that say nothing of the features: the head's, and where the config was read from.
 NOT_OF_THE_BODY = ("head", "problem_type", "calibration_temperature", "_name_or_path")
@@ -154,7 +155,10 @@ def _features_name(
 ) -> str:
     """Of all that decides the features: the body's weights, how it pools, the ids, the precision; not the head, but
     for whether it reads tokens."""
-    digest = hashlib.sha256(f"{precision} {'tokens' if classifier.reads_tokens else 'documents'}".encode())
+    kind = "tokens" if classifier.reads_tokens else "documents"
+    digest = hashlib.sha256(
+        f"{__version__} {precision} {kind}".encode()
+    )  # another version may compute them otherwise
     for path in language_models:
         with open(path / "model.safetensors", "rb") as weights:
             digest.update(hashlib.file_digest(weights, "sha256").digest())

@@ -9,7 +9,7 @@ from torch.nn.functional import embedding_bag
 from nlptl.families.classification import HeadedClassifier
 from nlptl.families.wordvectors.configuration import PAD, SEP, WordVectorsConfig
 from nlptl.families.wordvectors.modeling import WordVectorsModel, WordVectorsPreTrainedModel
-from nlptl.families.wordvectors.pooling import text_weights
+from nlptl.families.wordvectors.pooling import equal_weights, text_weights
 from nlptl.nn.dropout import dropout
 from nlptl.nn.heads import build_head
 from nlptl.nn.pooling import RunningPool
@@ -48,14 +48,18 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, HeadedCla
         return [self._pooled(input_ids, lengths)]
 
     def _weighted(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, width): sums of vectors by weight, without a vector a token, so that any length fits."""
-        table, every = (
+        """(batch, 2 * width): sums of vectors by weight, without a vector a token, so that any length fits."""
+        table, places = (
             self.encoder.embedding.weight,
             torch.arange(input_ids.shape[1], device=input_ids.device),
         )
-        weights = text_weights(input_ids, every < lengths[:, None], self.config.vocab_size).to(table.dtype)
-        vectors = embedding_bag(input_ids, table, per_sample_weights=weights, mode="sum")
-        return dropout(vectors, self.config.vector_dropout, self.training)
+        valid = (places < lengths[:, None]) & (input_ids != SEP)
+        weights = (text_weights(input_ids, valid, self.config.vocab_size), equal_weights(valid))
+        vectors = [
+            embedding_bag(input_ids, table, per_sample_weights=each.to(table.dtype), mode="sum")
+            for each in weights
+        ]
+        return dropout(torch.cat(vectors, dim=1), self.config.vector_dropout, self.training)
 
     def _vectors(self, ids: Tensor) -> Tensor:
         return dropout(self.encoder.embedding(ids), self.config.vector_dropout, self.training)

@@ -28,8 +28,8 @@ class WordVectorsConfig(PreTrainedConfig):
             before them are pooled all the same. This bounds memory for documents of any length.
         head, head_hidden_sizes, head_dropouts, head_bias: the classifier on top, as in ULMFiT.
         pooling: how a text's vectors become one: as in ULMFiT, or `sif`, the mean of its distinct words in which a
-            common word counts for less (`families/wordvectors/pooling.py`). There `vector_dropout` is on the values of
-            the text's vector.
+            common word counts for less (`families/wordvectors/pooling.py`), beside the mean of all its words. There
+            `vector_dropout` is on the values of the text's vector.
         calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
     """
 
@@ -67,4 +67,4 @@ class WordVectorsConfig(PreTrainedConfig):
 
     def pooled_width(self) -> int:
         """Width of a text's vector."""
-        return self.embedding_size * (3 if self.pooling == "concat" else 1)
+        return self.embedding_size * {"concat": 3, "sif": 2}.get(self.pooling, 1)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nlptl.families.wordvectors.configuration import SEP, SPECIAL_TOKENS
+from nlptl.families.wordvectors.configuration import SPECIAL_TOKENS
 
 SMOOTHING = 1e-3  # the share of the text at which a word counts for half
 
@@ -36,12 +36,19 @@ def text_weights(ids: Tensor, valid: Tensor, vocab_size: int) -> Tensor:
 
     Args:
         ids: (batch, time).
-        valid: (batch, time), True where a token is to be pooled; the mark between a pair of texts never is.
+        valid: (batch, time), True where a token is to be pooled.
     """
-    valid = valid & (ids != SEP)
     ordered, places = ids.masked_fill(~valid, -1).sort(dim=1, stable=True)
     begins = torch.ones_like(valid)
     begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     first = torch.zeros_like(valid).scatter(1, places, begins) & valid
-    weights = word_weights(ids, vocab_size) * first
+    return _shares(word_weights(ids, vocab_size) * first)
+
+
+def equal_weights(valid: Tensor) -> Tensor:
+    """The same for each token: their mean says how a text is put, which the questions of TREC are told by."""
+    return _shares(valid.float())
+
+
+def _shares(weights: Tensor) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)

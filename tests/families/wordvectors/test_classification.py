@@ -124,13 +124,15 @@ def test_by_inverse_frequency_a_word_counts_once_and_a_common_one_for_less(class
     model = classifier(pooling="sif", head="linear")
     table = model.encoder.embedding.weight
     (vectors,) = model.represent(*ids([5, 9, 30, 9, 9], [9, 30, 5], [8], []))
-    torch.testing.assert_close(vectors[0], vectors[1])
-    torch.testing.assert_close(vectors[2], table[8])
+    weighted, means = vectors.split(6, dim=1)
+    torch.testing.assert_close(weighted[0], weighted[1])
+    torch.testing.assert_close(weighted[2], table[8])
     assert not vectors[3].any()
     # What the three words weigh, solved for: more the further down the table they are, 1 in all.
-    weights = torch.linalg.lstsq(table[[5, 9, 30]].T, vectors[0][:, None]).solution[:, 0]
+    weights = torch.linalg.lstsq(table[[5, 9, 30]].T, weighted[0][:, None]).solution[:, 0]
     assert 0 < weights[0] < weights[1] < weights[2]
     torch.testing.assert_close(weights.sum(), torch.tensor(1.0))
+    torch.testing.assert_close(means[0], table[[5, 9, 30, 9, 9]].mean(dim=0))
 
 
 def test_by_inverse_frequency_the_mark_of_a_pair_says_nothing(classifier: Build) -> None:
