@@ -18,7 +18,7 @@ SENTENCE = "i thought this was one of the best films i have ever seen, and the a
 
 
 def test_the_models_named_in_the_readme_ship() -> None:
-    assert NAMES == ["elmo-mini", "gpt-mini", "ulmfit-mini"]
+    assert NAMES == ["elmo-mini", "gpt-mini", "ulmfit-mini", "ulmfit-mini-backward"]
 
 
 @pytest.mark.parametrize("name", NAMES)
