@@ -24,6 +24,7 @@ FULL_IN_NATIVE_CODE = (
     "File too large",
     "Disk quota exceeded",
     "file write failed",
+    "unexpected pos",
 )
 
 

@@ -110,7 +110,10 @@ class Job:
 
     def line(self, *more: str) -> list[str]:
         """The command line with its output."""
-        return [self.command, *self.words, "--output", self.output, *more]
+        seed = (
+            ("--seed", "0") if self.go_on == "--resume" else ()
+        )  # said, so that another run is not gone on with
+        return [self.command, *self.words, *seed, "--output", self.output, *more]
 
     def prepare(self, folder: Path) -> Path:
         """A new folder with the data in it."""
@@ -200,10 +203,10 @@ def half_written(job: Job, folder: Path, whole: Path, known: Sequence[Any]) -> l
         if (output / name).exists():
             wrong += _incomplete(output / name, whole / name)
     for place in ("checkpoints", "lm/checkpoints"):
-        for each in (output / place).glob(f"{checkpoints.PREFIX}*"):
-            model = checkpoints.last_checkpoint(whole / place)
-            if model is not None:
-                wrong += _incomplete(each, model)
+        # Older ones may be on their way out: nothing reads them while there is a newer one.
+        last, like = (checkpoints.last_checkpoint(folder / place) for folder in (output, whole))
+        if last is not None and like is not None:
+            wrong += _incomplete(last, like)
     return wrong
 
 
