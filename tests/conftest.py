@@ -36,6 +36,22 @@ TINY_RUN: dict[str, Any] = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption(
+        "--faults", action="store_true", help="strike the commands while they run, and no other test"
+    )
+    group.addoption("--strikes", type=int, default=50, metavar="N", help="kills of each job with --faults")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow strikes are run on their own or not at all."""
+    wanted = bool(config.getoption("--faults"))
+    others = [item for item in items if (item.get_closest_marker("faults") is not None) != wanted]
+    items[:] = [item for item in items if item not in others]
+    config.hook.pytest_deselected(items=others)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The tests, and the processes that they start, leave the user's cache alone."""

@@ -26,6 +26,7 @@ from nlptl.commands.comparison_plan import (
 )
 from nlptl.commands.comparison_results import curve, write_csv
 from nlptl.commands.invocation import Invocation
+from nlptl.commands.output_lock import locks_released
 from nlptl.config import CompareConfig
 from nlptl.data.datasets import Columns, Pool, load_pool
 from nlptl.data.lm_text import find_lm_text
@@ -37,6 +38,7 @@ OUTPUTS = run_folder.Outputs(
 )
 
 
+@locks_released()
 def compare(config: CompareConfig, invocation: Invocation) -> dict[str, Any]:
     """Measure every system at every point of its learning curve, and say which is best where."""
     if processes.started() > 1:

@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 import nlptl
 import nlptl.commands.run_folder as run_folder
+from nlptl.children import end_with_parent
 from nlptl.commands.finetune import finetune, resolved
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import tune_language_model
@@ -126,6 +127,7 @@ def ended(code: int, log: Path) -> str:
 
 
 def _begun(work: Callable[..., None], arguments: tuple[Any, ...], log: Path) -> None:
+    end_with_parent()
     with open(log, "wb") as said:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(said.fileno(), stream.fileno())

@@ -18,6 +18,7 @@ from nlptl.commands.checks import check_output_apart
 from nlptl.commands.evaluation_details import evaluation_details
 from nlptl.commands.forecast import length_distribution
 from nlptl.commands.invocation import Invocation
+from nlptl.commands.output_lock import locks_released
 from nlptl.commands.prediction import Classifier, load_classifier, measured
 from nlptl.config import EvaluateConfig
 from nlptl.data.datasets import Columns, encode_labels, load_rows
@@ -27,6 +28,7 @@ from nlptl.evaluation.comparison import paired_comparison
 OUTPUTS = run_folder.Outputs(("metrics.json", "predictions.parquet", "report.html"))
 
 
+@locks_released()
 def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     """Measure a run on labelled data; beside a second run, where one is named."""
     if config.model is None or config.data is None:

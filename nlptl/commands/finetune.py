@@ -25,6 +25,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_choice import chosen_language_models
 from nlptl.commands.language_model_stage import tune_language_model
 from nlptl.commands.model_card import classifier_card
+from nlptl.commands.output_lock import locks_released
 from nlptl.commands.prediction import Classifier, load_classifier, measured
 from nlptl.commands.tuning_text import tuning_text
 from nlptl.config import FinetuneConfig, with_recipe
@@ -36,6 +37,7 @@ from nlptl.strategies.examples import Examples
 from nlptl.training.progress import Reporter
 
 
+@locks_released()
 def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     """Make a classifier from a language model and labelled texts, and measure it."""
     config, sources = resolved(config, invocation.reporter)

@@ -10,6 +10,7 @@ from typing import Any
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.checks import check_output_apart
 from nlptl.commands.invocation import Invocation
+from nlptl.commands.output_lock import locks_released
 from nlptl.config import ImportConfig
 from nlptl.data.lm_text import find_lm_text
 from nlptl.errors import UsageError
@@ -19,6 +20,7 @@ from nlptl.pretrained.conversion import Converted, converted, family_of
 OUTPUTS = run_folder.Outputs(("model",))
 
 
+@locks_released()
 def import_checkpoint(config: ImportConfig, invocation: Invocation) -> dict[str, Any]:
     """Convert once to safetensors; a second, backward checkpoint goes to `OUTPUT-backward`."""
     assert config.source is not None  # the command line asks for it

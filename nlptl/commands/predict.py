@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nlptl import processes
 from nlptl.commands.invocation import Invocation
+from nlptl.commands.output_lock import lock, locks_released
 from nlptl.commands.prediction import Classifier, load_classifier
 from nlptl.commands.run_folder import check_output_file
 from nlptl.config import PredictConfig
@@ -29,6 +30,7 @@ from nlptl.errors import DataError, RunFailed, UsageError, legible
 TakeRow = Callable[[dict[str, Any]], None]
 
 
+@locks_released()
 def predict(config: PredictConfig, invocation: Invocation, take: TakeRow | None = None) -> dict[str, Any]:
     """Write a prediction for every row and report how many.
 
@@ -120,6 +122,8 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         sys.stdout.flush()
         return
     partial = output.with_name(f".{output.name}.partial")
+    with _write_errors(output):
+        lock(output)  # and what another run has half written is not touched
     try:
         with _write_errors(output):
             file = open(partial, "w", encoding="utf-8", newline="")  # noqa: SIM115  # closed below, either way

@@ -14,6 +14,7 @@ from nlptl.commands.forecast import pretraining_forecast
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import split_figures, tokenised, train_stage
 from nlptl.commands.model_card import direction_perplexities, language_model_card
+from nlptl.commands.output_lock import locks_released
 from nlptl.commands.plans import given
 from nlptl.config import PretrainConfig, nearest, with_recipe
 from nlptl.data.columns import Columns
@@ -29,6 +30,7 @@ from nlptl.training.progress import Reporter
 TOKENIZER_CHARACTERS = 40_000_000  # more text moves the merges of a small vocabulary no further
 
 
+@locks_released()
 def pretrain(config: PretrainConfig, invocation: Invocation) -> dict[str, Any]:
     """Train a language model and report how well it predicts held-out text."""
     source = None if config.model is None else _language_model(config, invocation.reporter)

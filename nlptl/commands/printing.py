@@ -16,6 +16,17 @@ from nlptl.commands.model_lines import list_lines, show_lines, size
 from nlptl.config import RunConfig
 from nlptl.errors import Interrupted, NlptlError, RunFailed, UsageError, legible
 
+# No room, no quota left, and a file as large as one may be here.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# How safetensors (Rust) and torch.save (C++) tell it, neither by an OSError.
+FULL_IN_NATIVE_CODE = (
+    "No space left on device",
+    "File too large",
+    "Disk quota exceeded",
+    "file write failed",
+    "unexpected pos",
+)
+
 
 def print_report(
     config: RunConfig, report: Mapping[str, Any], *, as_json: bool, plan: bool, file: TextIO
@@ -64,11 +75,15 @@ def expected_error(error: BaseException) -> NlptlError:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in said
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or "Cannot allocate memory" in said  # what native code says of a file that it cannot map
     ):
         return RunFailed("out of memory", None, "lower --batch-size or --max-length")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         where = None if error.filename is None else str(error.filename)
         return RunFailed("the disk is full", where, "make room, then go on with --resume")
+    if any(words in said for words in FULL_IN_NATIVE_CODE):
+        return RunFailed("the disk is full", None, "make room, then go on with --resume")
     said = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return RunFailed(f"internal: {said}", None, "run again with --debug and report it")
 

@@ -10,6 +10,7 @@ import yaml
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.models import OUTPUTS, move_to_output
+from nlptl.commands.output_lock import locks_released
 from nlptl.config import DownloadModelConfig, ListModelsConfig, ShowModelConfig, nearest
 from nlptl.errors import ModelError, UsageError
 from nlptl.families import FAMILIES
@@ -49,6 +50,7 @@ def show_model(config: ShowModelConfig, invocation: Invocation) -> dict[str, Any
     return report
 
 
+@locks_released()
 def download_model(config: DownloadModelConfig, invocation: Invocation) -> dict[str, Any]:
     """Into the cache, or into `--output`."""
     name = _known(config.name)

@@ -12,6 +12,7 @@ import nlptl.commands.run_folder as run_folder
 from nlptl.commands.checks import check_hardware
 from nlptl.commands.finetune import finetune
 from nlptl.commands.invocation import Invocation
+from nlptl.commands.output_lock import locks_released
 from nlptl.commands.prediction import load_classifier
 from nlptl.config import FinetuneConfig, QuickstartConfig, validated
 from nlptl.data.datasets import encode_labels, load_task
@@ -36,6 +37,7 @@ EXAMPLES = (
 )
 
 
+@locks_released()
 def quickstart(config: QuickstartConfig, invocation: Invocation) -> dict[str, Any]:
     """Tune an embedded language model on the sample's texts, make it a classifier, and set it beside TF-IDF."""
     began = time.monotonic()

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from nlptl import processes
+from nlptl.commands.output_lock import LOCK, check_unlocked, lock
 from nlptl.config import RunConfig, Section, dump, load_config, validated
 from nlptl.errors import ConfigError, DataError, RunFailed, UsageError
 
@@ -48,7 +49,7 @@ TRAINING = Outputs(
 
 
 def open_run_folder(output: Path | None, *, resume: bool, force: bool, outputs: Outputs = TRAINING) -> Path:
-    """The folder to write to, made if need be.
+    """The folder to write to, made if need be, and locked until the command's `locks_released` ends.
 
     `force` removes what a former run of the same command wrote and nothing else.
 
@@ -62,6 +63,10 @@ def _opened(output: Path | None, *, resume: bool, force: bool, outputs: Outputs)
     output = _checked(output, resume=resume, force=force, outputs=outputs)
     try:
         output.mkdir(parents=True, exist_ok=True)
+        lock(output)
+        _checked(
+            output, resume=resume, force=force, outputs=outputs
+        )  # as no other run can change it from now on
         if force and not resume:
             for name in outputs.names:
                 path = output / name
@@ -80,8 +85,9 @@ def check_output_folder(
     """The output folder is one that the command may write to; nothing is made or removed.
 
     Raises:
-        UsageError: no folder is named, it is a file, or cannot be written; or it holds something and neither `resume`
-            nor `force` is given; or `force` is, and what it holds is not this command's to replace.
+        UsageError: no folder is named, it is a file, or cannot be written; another run is writing there; or it holds
+            something and neither `resume` nor `force` is given; or `force` is, and what it holds is not this
+            command's to replace.
     """
     return processes.first(lambda: _checked(output, resume=resume, force=force, outputs=outputs))
 
@@ -93,8 +99,10 @@ def _checked(output: Path | None, *, resume: bool, force: bool, outputs: Outputs
         _check_parents(output)
         if output.exists() and not output.is_dir():
             raise UsageError("a file where the output folder is due", str(output), "name another --output")
-        if output.exists() and any(output.iterdir()) and not resume:
-            _check_full(output, force, outputs)
+        if output.exists():
+            check_unlocked(output)
+            if not resume and any(path.name != LOCK for path in output.iterdir()):
+                _check_full(output, force, outputs)
     except OSError as error:
         raise _unwritable(output, error) from None
     return output
@@ -126,8 +134,8 @@ def check_output_file(output: Path, data: str, *, force: bool) -> None:
     """A file can be written there; nothing is made.
 
     Raises:
-        UsageError: its folder does not exist or cannot be written, a folder has its name, or it is there already and
-            `force` is not given, or is the file of `data`.
+        UsageError: its folder does not exist or cannot be written, a folder has its name, another run is writing it,
+            or it is there already and `force` is not given, or is the file of `data`.
     """
     processes.first(lambda: _check_file(output, data, force=force))
 
@@ -141,6 +149,7 @@ def _check_file(output: Path, data: str, *, force: bool) -> None:
         _check_parents(output)
         if output.exists() and not force:
             raise UsageError("the output file is there already", str(output), "overwrite it with --force")
+        check_unlocked(output)
         if output.exists() and os.path.exists(data) and output.samefile(data):
             raise UsageError("the output would replace the data it is made of", str(output), "name another")
     except OSError as error:

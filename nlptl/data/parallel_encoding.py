@@ -13,6 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from nlptl.children import end_with_parent
 from nlptl.training.windows import CorpusEncoder
 
 Ids = list[NDArray[np.int64]]
@@ -63,6 +64,7 @@ def _ids(encoder: CorpusEncoder, batch: list[str]) -> Ids:
 def _start(encoder: CorpusEncoder) -> None:
     global _encoder
     _encoder = encoder
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this process decides
 
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
+from nlptl.commands.output_lock import LOCK, locks_released
 from nlptl.commands.run_folder import Outputs, check_output_folder, open_run_folder
 from nlptl.errors import UsageError
 
 Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def unlocked() -> Iterator[None]:
+    """What a test opens is locked as long as a command would keep it so."""
+    with locks_released():
+        yield
+
+
 REPORT = Outputs(("metrics.json", "report.html"))
 
 
@@ -42,7 +52,7 @@ def copied(run: Path, folder: Path) -> Path:
 
 def test_force_replaces_a_run_but_none_of_the_users_files_in_it(tmp_path: Path) -> None:
     folder = open_run_folder(a_run(tmp_path / "run"), resume=False, force=True)
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "data.json", "notes.txt", "runs"}
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "data.json", "notes.txt", "runs", LOCK}
     assert (folder / "runs" / "kept" / "model" / "config.json").is_file()
     # Killed at this moment, it can still be started afresh.
     assert open_run_folder(folder, resume=False, force=True) == folder
@@ -66,7 +76,7 @@ def test_force_does_not_train_into_a_folder_that_is_no_runs(names: list[str], tm
 def test_force_removes_of_a_report_only_its_own_names(tmp_path: Path) -> None:
     written(tmp_path, "metrics.json", "report.html", "README.md", "model/config.json", "config.yaml")
     open_run_folder(tmp_path, resume=False, force=True, outputs=REPORT)
-    assert set(contents(tmp_path)) == {"README.md", "model/config.json", "config.yaml"}
+    assert set(contents(tmp_path)) == {"README.md", "model/config.json", "config.yaml", LOCK}
 
 
 def test_no_report_takes_the_place_of_a_training_runs_results(tmp_path: Path) -> None:

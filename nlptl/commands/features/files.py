@@ -15,6 +15,7 @@ from nlptl import processes
 from nlptl.commands.features.arrays import Npy, Safetensors
 from nlptl.commands.features.formats import FeatureFile, FeatureRow
 from nlptl.commands.features.tables import Hdf5, Parquet
+from nlptl.commands.output_lock import lock
 from nlptl.commands.run_folder import check_output_file
 from nlptl.errors import RunFailed, UsageError
 
@@ -53,12 +54,15 @@ def feature_file(path: Path, labels: pa.DataType | None, facts: Mapping[str, str
 
     Raises:
         RunFailed: it cannot be written.
+        UsageError: another run is writing it.
     """
     if not processes.is_leader():
         yield lambda item: None
         return
     kind = FORMATS[path.suffix]
     names = kind.names(path)
+    with _write_errors(path):
+        lock(path)  # and what another run has half written is not touched
     try:
         with _write_errors(path):
             file = kind(path, labels, facts)
