@@ -95,7 +95,12 @@ class LmText:
             for file in inside:
                 if file.is_file():
                     name = file.relative_to(path.parent).as_posix()
-                    digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + _content_mark(file))
+                    try:
+                        mark = _content_mark(file)
+                    except FileNotFoundError:
+                        cause = "the file has vanished while it was read"
+                        raise DataError(cause, str(file), "put it back, and run again") from None
+                    digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + mark)
         in_memory = (source for source in self.sources if held_splits(source) is not None)
         texts = (text for source in in_memory for text in replace(self, sources=(source,), at_hand=()))
         for text in itertools.chain(texts, self.at_hand):
