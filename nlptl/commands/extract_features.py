@@ -21,7 +21,6 @@ from nlptl.commands.features.rows import Census, FeatureRows, Row
 from nlptl.commands.features.tokens import TextReader, text_tokens
 from nlptl.commands.features.vectors import Extractor, Features, chosen_layers, layer_widths
 from nlptl.commands.invocation import Invocation
-from nlptl.commands.output_lock import locks_released
 from nlptl.config import ExtractConfig
 from nlptl.errors import ConfigError, ModelError, UsageError
 from nlptl.pretrained.models import ModelFolder, find_model
@@ -32,7 +31,6 @@ from nlptl.version import __version__
 HDF5 = (".hdf5", ".h5")
 
 
-@locks_released()
 def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str, Any]:
     """Write the vectors of every row, in order, and report how many and how fast."""
     _check_options(config, dry_run=invocation.dry_run)

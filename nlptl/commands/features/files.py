@@ -15,7 +15,7 @@ from nlptl import processes
 from nlptl.commands.features.arrays import Npy, Safetensors
 from nlptl.commands.features.formats import FeatureFile, FeatureRow
 from nlptl.commands.features.tables import Hdf5, Parquet
-from nlptl.commands.output_lock import lock
+from nlptl.commands.output_lock import lock, locks_released
 from nlptl.commands.run_folder import check_output_file
 from nlptl.errors import RunFailed, UsageError
 
@@ -59,32 +59,33 @@ def feature_file(path: Path, labels: pa.DataType | None, facts: Mapping[str, str
     if not processes.is_leader():
         yield lambda item: None
         return
-    kind = FORMATS[path.suffix]
-    names = kind.names(path)
-    with _write_errors(path):
-        lock(path)  # and what another run has half written is not touched
-    try:
+    with locks_released():
+        kind = FORMATS[path.suffix]
+        names = kind.names(path)
         with _write_errors(path):
-            file = kind(path, labels, facts)
-
-        def write(item: FeatureRow) -> None:
-            with _write_errors(path):
-                file.write(item)
-
+            lock(path)  # and what another run has half written is not touched
         try:
-            yield write
             with _write_errors(path):
-                file.finish()
+                file = kind(path, labels, facts)
+
+            def write(item: FeatureRow) -> None:
+                with _write_errors(path):
+                    file.write(item)
+
+            try:
+                yield write
+                with _write_errors(path):
+                    file.finish()
+            finally:
+                with suppress(OSError):  # what went wrong first is what counts
+                    file.close()
+            with _write_errors(path):
+                for made, name in names.items():
+                    if name is not None:
+                        os.replace(made, name)
         finally:
-            with suppress(OSError):  # what went wrong first is what counts
-                file.close()
-        with _write_errors(path):
-            for made, name in names.items():
-                if name is not None:
-                    os.replace(made, name)
-    finally:
-        for made in names:
-            made.unlink(missing_ok=True)
+            for made in names:
+                made.unlink(missing_ok=True)
 
 
 @contextmanager
