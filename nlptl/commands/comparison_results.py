@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import nlptl.commands.run_folder as run_folder
 from nlptl.commands.command_line import typed_command
+from nlptl.commands.library_versions import library_versions
 from nlptl.config import CompareConfig
 from nlptl.evaluation.learning_curves import accuracy_interval, best_of, plain_summary
-from nlptl.version import __version__
 
 if TYPE_CHECKING:
     from nlptl.commands.comparison_plan import System
@@ -95,7 +95,7 @@ def curve(
         "command": shlex.join(["nlptl", "compare", str(output / "config.yaml")])
         if resumed
         else typed_command(),
-        "versions": _versions(),
+        "versions": library_versions(),
     }
 
 
@@ -159,16 +159,3 @@ def _cell(system: System, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _right(cells: Sequence[Mapping[str, Any]]) -> NDArray[np.int8]:
     """(seeds, rows) of 0 and 1."""
     return np.array([[each == "1" for each in cell["right"]] for cell in cells], dtype=np.int8)
-
-
-def _versions() -> dict[str, str]:
-    import sklearn
-    import torch
-    import transformers
-
-    return {
-        "nlptl": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "scikit-learn": sklearn.__version__,
-    }

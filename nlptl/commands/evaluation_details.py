@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
+from nlptl.commands.library_versions import library_versions
 from nlptl.config import EvaluateConfig
 from nlptl.data.encoding import EncodedRows
-from nlptl.version import __version__
 
 
 def evaluation_details(config: EvaluateConfig, encoded: EncodedRows, notes: Sequence[str]) -> dict[str, str]:
@@ -30,7 +30,7 @@ def evaluation_details(config: EvaluateConfig, encoded: EncodedRows, notes: Sequ
     if others:
         details["about the data"] = "\n".join(others)
     details["truncation"] = truncation or f"no text was cut: all {encoded.tokens:,} tokens were read"
-    details["versions"] = f"nlptl {__version__}, {_versions()}"
+    details["versions"] = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     return details
 
 
@@ -46,11 +46,3 @@ def _training(model: Path) -> str | None:
         return rows + (f" from {source}" if source else f", seed {config['seed']}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return None  # the page is about the evaluation, and goes without
-
-
-def _versions() -> str:
-    import sklearn
-    import torch
-    import transformers
-
-    return f"torch {torch.__version__}, transformers {transformers.__version__}, scikit-learn {sklearn.__version__}"
