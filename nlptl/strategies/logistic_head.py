@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +63,8 @@ def fit_logistic(
             trials = _trials(
                 (scaler.transform(x), train[1]),
                 (scaler.transform(x_validation), validation[1]),
-                partial(_Regression, head.out_features, weights, seed),
+                head.out_features,
+                weights,
                 seed,
             )
             rows = sum(len(trial.held_out[0]) for trial in trials)
@@ -91,25 +91,24 @@ def fit_logistic(
 
 @dataclass(frozen=True)
 class _Trial:
-    """A regression, the rows that it learns from, and those that it is measured on."""
+    """A regression, and the rows that it is measured on."""
 
     regression: _Regression
-    learnt: Rows
     held_out: Rows
 
     def fit(self, strength: float) -> tuple[Linear, float]:
         """The solution, and the sum of its log losses on the held-out rows."""
-        weight, bias = self.regression.fit(*self.learnt, strength)
+        weight, bias = self.regression.fit(strength)
         x, labels = self.held_out
         scores, truth = torch.from_numpy(x @ weight.T + bias), torch.from_numpy(labels)
         return (weight, bias), len(x) * float(weighted_loss(scores, truth, self.regression.weights))
 
 
-def _trials(train: Rows, validation: Rows, regression: Callable[[], _Regression], seed: int) -> list[_Trial]:
+def _trials(train: Rows, validation: Rows, classes: int, weights: Tensor | None, seed: int) -> list[_Trial]:
     """The regression that is wanted first; where validation rows are few, one more for each fold of the training rows,
     into which every class is dealt evenly."""
-    trials = [_Trial(regression(), train, validation)]
     x, labels = train
+    trials = [_Trial(_Regression(x, labels, classes, weights, seed), validation)]
     if len(validation[0]) < FEW:
         keys = np.random.default_rng(seed).random(len(labels))
         fold = np.empty(len(labels), dtype=np.int64)
@@ -119,7 +118,8 @@ def _trials(train: Rows, validation: Rows, regression: Callable[[], _Regression]
         for number in range(FOLDS if len(labels) >= 2 * FOLDS else 0):
             rest, own = fold != number, fold == number
             if labels.ndim == 2 or len(np.unique(labels[rest])) > 1:
-                trials.append(_Trial(regression(), (x[rest], labels[rest]), (x[own], labels[own])))
+                without = _Regression(x[rest], labels[rest], classes, weights, seed)
+                trials.append(_Trial(without, (x[own], labels[own])))
     return trials
 
 
@@ -137,51 +137,49 @@ class _Regression:
     """scikit-learn's solver at one strength after the other, each fit starting from the last one's solution.
 
     Args:
+        x: (texts, width).
+        labels: (texts,), or (texts, classes) of zeros and ones: one regression a label.
         weights: (classes,) or None.
     """
 
-    def __init__(self, classes: int, weights: Tensor | None, seed: int) -> None:
-        self.classes, self.weights, self.seed = classes, weights, seed
-        self.solvers: list[LogisticRegression] = []
-
-    def fit(self, x: NDArray[np.float64], labels: NDArray[np.int64], strength: float) -> Linear:
-        """Weights (classes, width) and bias (classes,).
-
-        Args:
-            x: (texts, width).
-            labels: (texts,), or (texts, classes) of zeros and ones: one regression a label.
-        """
-        several = labels.ndim == 2
-        targets = list(labels.T) if several else [labels]
-        self.solvers = self.solvers or self._new_solvers(several)
-        fitted = [
-            self._fitted(solver.set_params(C=strength), x, target, several)
-            for solver, target in zip(self.solvers, targets, strict=True)
+    def __init__(
+        self,
+        x: NDArray[np.float64],
+        labels: NDArray[np.int64],
+        classes: int,
+        weights: Tensor | None,
+        seed: int,
+    ) -> None:
+        self.x, self.classes, self.weights, self.several = x, classes, weights, labels.ndim == 2
+        self.targets = list(labels.T) if self.several else [labels]
+        each = [1.0] * classes if weights is None else weights.tolist()
+        per_target: list[dict[int, float]] = (
+            [{0: 1.0, 1: weight} for weight in each] if self.several else [dict(enumerate(each))]
+        )
+        self.solvers = [
+            LogisticRegression(max_iter=1000, class_weight=of, random_state=seed, warm_start=True)
+            for of in per_target
         ]
-        if several:
+
+    def fit(self, strength: float) -> Linear:
+        """Weights (classes, width) and bias (classes,)."""
+        fitted = [
+            self._fitted(solver.set_params(C=strength), target)
+            for solver, target in zip(self.solvers, self.targets, strict=True)
+        ]
+        if self.several:
             return np.vstack([weight for weight, _ in fitted]), np.concatenate([bias for _, bias in fitted])
         weight, bias = fitted[0]
         if len(weight) == 1:  # two classes: one score, which softmax needs as two
             weight, bias = np.vstack([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
-        full_weight, full_bias = np.zeros((self.classes, x.shape[1])), np.full(self.classes, -CERTAIN)
-        present = np.unique(labels)
+        full_weight, full_bias = np.zeros((self.classes, self.x.shape[1])), np.full(self.classes, -CERTAIN)
+        present = np.unique(self.targets[0])
         full_weight[present], full_bias[present] = weight, bias
         return full_weight, full_bias
 
-    def _new_solvers(self, several: bool) -> list[LogisticRegression]:
-        each = [1.0] * self.classes if self.weights is None else self.weights.tolist()
-        per_target: list[dict[int, float]] = (
-            [{0: 1.0, 1: weight} for weight in each] if several else [dict(enumerate(each))]
-        )
-        return [
-            LogisticRegression(max_iter=1000, class_weight=of, random_state=self.seed, warm_start=True)
-            for of in per_target
-        ]
-
-    @staticmethod
-    def _fitted(solver: Any, x: NDArray[np.float64], target: NDArray[np.int64], several: bool) -> Linear:
+    def _fitted(self, solver: Any, target: NDArray[np.int64]) -> Linear:
         """One regression's weights; a label that all or no training texts have is a constant."""
-        if several and target.min() == target.max():
-            return np.zeros((1, x.shape[1])), np.array([CERTAIN if target[0] else -CERTAIN])
-        solver.fit(x, target)
+        if self.several and target.min() == target.max():
+            return np.zeros((1, self.x.shape[1])), np.array([CERTAIN if target[0] else -CERTAIN])
+        solver.fit(self.x, target)
         return solver.coef_, solver.intercept_
