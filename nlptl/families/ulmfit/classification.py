@@ -187,7 +187,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
             self.training and torch.is_grad_enabled() and self._kept_tokens(reach) > config.max_kept_tokens
         )
 
-        gathered: Gathered = RunningPool.empty(batch, config.embedding_size, encoder.embedding.weight)
+        gathered: Gathered = RunningPool.empty(batch, config.token_width(), encoder.embedding.weight)
         if self.reads_tokens:
             gathered = TokenPieces.empty(
                 batch, config.mixed_layers(), config.embedding_size, encoder.embedding.weight
@@ -258,7 +258,10 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         steps = torch.arange(raw.shape[1], device=raw.device)
         in_window = chunk.left <= config.max_pooled_tokens
         valid = (steps < chunk.left[:, None]) & in_window[:, None]
-        read = token_layers(hidden_states) if self.reads_tokens else raw
+        if self.reads_tokens:
+            read = token_layers(hidden_states)
+        else:
+            read = torch.cat(hidden_states, dim=2) if config.layers == "all" else raw
         gathered = gathered.update(slice(0, raw.shape[0]), read, valid)
         penalty = encoder.embedding.weight.new_zeros(())
         if self.training and torch.is_grad_enabled():

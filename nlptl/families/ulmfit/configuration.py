@@ -33,6 +33,7 @@ class UlmfitConfig(PreTrainedConfig):
             tokens of a text's end (for a backward encoder: of its beginning), in training and afterwards.
         max_kept_tokens: in training, activations of at most so many tokens of a batch are kept; beyond that each
             chunk is computed again in the backward pass, which bounds memory for documents of any length.
+        layers: of a classifier that pools: the last layer, or the embedding and all layers side by side.
         head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top; see `nn.heads.build_head`.
         calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
     """
@@ -58,6 +59,7 @@ class UlmfitConfig(PreTrainedConfig):
     chunk_length: int = 72
     max_pooled_tokens: int = 1440
     max_kept_tokens: int = 16384
+    layers: Literal["last", "all"] = "last"
     head: Literal["blocks", "linear", "bilstm-attention"] = "blocks"
     head_hidden_sizes: list[int] | tuple[int, ...] = (50,)
     head_dropouts: list[float | int] | tuple[float | int, ...] = (0.4, 0.1)
@@ -95,7 +97,11 @@ class UlmfitConfig(PreTrainedConfig):
 
     def pooled_width(self) -> int:
         """Width of a text's vector."""
-        return self.embedding_size * (3 if self.pooling == "concat" else 1)
+        return self.token_width() * (3 if self.pooling == "concat" else 1)
+
+    def token_width(self) -> int:
+        """Width of what is pooled of each token."""
+        return self.embedding_size + (sum(self.layer_widths()) if self.layers == "all" else 0)
 
     def mixed_layers(self) -> int:
         """How many layers, the embedding among them, are as wide as the last: those that a token head mixes."""

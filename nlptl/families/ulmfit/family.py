@@ -195,6 +195,15 @@ class UlmfitFamily(Family):
             encoder.load_state_dict(source.state_dict())
         return model
 
+    def head_architecture(self, head: str) -> dict[str, Any]:
+        """Document vectors of a frozen model are the means of its embedding and of every layer, side by side.
+
+        On 100 and 1,000 training rows, with `ulmfit-mini`, against [last, max, mean] of the last layer as in
+        fine-tuning: IMDb 0.721 and 0.815 against 0.708 and 0.785, TREC-6 0.547 and 0.740 against 0.522 and 0.690.
+        """
+        keys = super().head_architecture(head)
+        return keys if head == "bilstm-attention" else {**keys, "layers": "all", "pooling": "mean"}
+
     def convert(self, files: Mapping[str, Path], output: Path, settings: ImportSettings) -> dict[str, Any]:
         """fastai's `.pth` or `.h5` and `itos` files, of all three layouts; classifiers too."""
         tensors = read_tensors(files["weights"])

@@ -115,7 +115,14 @@ def test_any_batch_order_and_padding_gives_fastais_logits_of_the_document_alone(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"bidirectional": True}, {"direction": "backward"}, {"pooling": "max"}]
+    "options",
+    [
+        {},
+        {"bidirectional": True},
+        {"direction": "backward"},
+        {"pooling": "max"},
+        {"layers": "all", "pooling": "mean"},
+    ],
 )
 @pytest.mark.parametrize("max_pooled_tokens", [10, 1440])
 def test_a_document_scores_the_same_in_any_company(
@@ -167,6 +174,15 @@ def test_representing_then_classifying_is_the_model(documents: list[Tensor]) -> 
             vectors = model.represent(**inputs)
             assert [v.shape for v in vectors] == [(5, model.config.pooled_width())] * len(vectors)
             torch.testing.assert_close(model.classify(vectors), run(model, **inputs).logits)
+
+
+def test_all_layers_are_pooled_side_by_side_bottom_to_top(documents: list[Tensor]) -> None:
+    model = classifier(layers="all", pooling="mean", chunk_length=7)
+    ids = documents[0][None]
+    with torch.no_grad():
+        (vector,) = model.represent(ids)
+        states = model.encoder(ids, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(vector, torch.cat([state.mean(dim=1) for state in states], dim=1))
 
 
 def test_hidden_states_are_those_of_the_encoder(documents: list[Tensor]) -> None:

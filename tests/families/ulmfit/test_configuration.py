@@ -62,6 +62,8 @@ def test_the_last_layer_is_as_wide_as_the_embedding() -> None:
 def test_the_pooled_width_follows_the_pooling() -> None:
     assert UlmfitConfig(embedding_size=12).pooled_width() == 36
     assert UlmfitConfig(embedding_size=12, pooling="last").pooled_width() == 12
+    sizes = {"embedding_size": 12, "hidden_size": 20, "num_layers": 3}
+    assert UlmfitConfig(**sizes, layers="all", pooling="mean").pooled_width() == 12 + 20 + 20 + 12
 
 
 def test_the_words_of_transformers_are_understood() -> None:
