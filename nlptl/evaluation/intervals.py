@@ -75,7 +75,7 @@ def rows_worth(values: NDArray[np.float64]) -> float:
     "Variance Components"). Few draws say little of how far draws lie apart: their part is widened as Student's t is
     wider than the normal distribution.
     """
-    draws, rows = values.shape
+    draws, rows = map(int, values.shape)
     of_one = float(values.var())
     by_row, by_draw = values.mean(axis=0), values.mean(axis=1, keepdims=True)
     variance = float(by_row.var()) / rows
