@@ -141,10 +141,13 @@ def test_a_good_step_between_them_begins_the_count_anew(train: Train) -> None:
     assert "7 of 9 steps" in run.skipped()[-1]
 
 
-def test_in_full_precision_the_first_one_ends_the_run(train: Train) -> None:
+def test_in_full_precision_the_first_one_ends_the_run(train: Train, tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="the loss is nan, step 5 of the classifier, rate") as stopped:
         train([4], precision="fp32")
     assert "--precision" not in str(stopped.value)
+    (kept,) = (tmp_path / "run" / "checkpoints").glob("checkpoint-*")
+    assert str(stopped.value).endswith(f"the last good checkpoint is {kept}")
+    assert finite(kept / "model.safetensors")
 
 
 def test_a_recurrent_state_that_a_skipped_step_left_is_forgotten(
