@@ -39,13 +39,15 @@ TINY_RUN: dict[str, Any] = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption(
-        "--faults", action="store_true", help="strike the commands while they run, and no other test"
+        "--faults",
+        action="store_true",
+        help="strike the commands while they run, and whatever else takes minutes; and no other test",
     )
     group.addoption("--strikes", type=int, default=50, metavar="N", help="kills of each job with --faults")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The slow strikes are run on their own or not at all."""
+    """Strikes, and what is as slow, are run on their own or not at all."""
     wanted = bool(config.getoption("--faults"))
     others = [item for item in items if (item.get_closest_marker("faults") is not None) != wanted]
     items[:] = [item for item in items if item not in others]

@@ -73,7 +73,7 @@ def evaluate(config: EvaluateConfig, invocation: Invocation) -> dict[str, Any]:
     metrics, probabilities = measured(classifier, known, encoded, invocation.reporter)
     report = dict(metrics)
     if other is not None:
-        report["comparison"] = _comparison(config.seed, known, classifier, other, probabilities, invocation)
+        report["comparison"] = _comparison(known, classifier, other, probabilities, invocation)
     if folder is not None and processes.is_leader():
         details = evaluation_details(config, encoded, notes)
         _write(
@@ -108,7 +108,6 @@ def _second(name: str, classifier: Classifier, config: EvaluateConfig) -> Classi
 
 
 def _comparison(
-    seed: int,
     rows: Dataset,
     classifier: Classifier,
     other: Classifier,
@@ -122,7 +121,7 @@ def _comparison(
         (lambda p: (p >= 0.5).astype(np.int64)) if classifier.multi_label else (lambda p: p.argmax(axis=1))
     )
     labels = np.asarray(rows["label_id"]).astype(np.int64)
-    return paired_comparison(labels, decide(probabilities), decide(theirs), seed=seed)
+    return paired_comparison(labels, decide(probabilities), decide(theirs))
 
 
 def _write(

@@ -70,9 +70,7 @@ def quickstart(config: QuickstartConfig, invocation: Invocation) -> dict[str, An
         "seconds": round(time.monotonic() - began, 1),
         "test": trained["test"],
         "tfidf": classification_metrics(labels[2], baseline, task.label_names),
-        "comparison": paired_comparison(
-            labels[2], ours.argmax(axis=1), baseline.argmax(axis=1), seed=config.seed
-        ),
+        "comparison": paired_comparison(labels[2], ours.argmax(axis=1), baseline.argmax(axis=1)),
         "predictions": predictions,
     }
     run_folder.write_json(folder / "metrics.json", report)

@@ -8,11 +8,17 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 
-def _keys(table: pa.Table) -> Iterator[bytes]:
-    """A digest of each row's text (and second text): a twentieth of the memory that the texts take."""
+def _keys(table: pa.Table, *, folded: bool = False) -> Iterator[bytes]:
+    """A digest of each row's text (and second text): a twentieth of the memory that the texts take.
+
+    Args:
+        folded: texts that differ in case and white space alone have the same.
+    """
     names = [name for name in ("text", "text_pair") if name in table.column_names]
     for batch in table.select(names).to_batches(max_chunksize=1024):
         for texts in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if folded:
+                texts = tuple(" ".join(text.casefold().split()) for text in texts)
             yield hashlib.blake2b("\0".join(texts).encode(), digest_size=16).digest()
 
 
@@ -39,11 +45,12 @@ def repeats(train: pa.Table, place: str) -> list[str]:
 
 
 def leakage(train: pa.Table, held_out: pa.Table, name: str) -> list[str]:
-    """A note on held-out rows whose text is trained on; they are kept."""
-    trained = set(_keys(train))
-    if count := sum(key in trained for key in _keys(held_out)):
+    """A note on held-out rows whose text is trained on, in whatever case and white space; they are kept."""
+    trained = set(_keys(train, folded=True))
+    if count := sum(key in trained for key in _keys(held_out, folded=True)):
         return [
-            f"{_rows(count, f' of the {name} data')} a text that is in train too (kept: figures may flatter)"
+            f"{_rows(count, f' of the {name} data')} a text that is in train too, case and white space aside "
+            "(kept: figures may flatter)"
         ]
     return []
 

@@ -9,15 +9,13 @@ from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from nlptl.errors import DataError
+from nlptl.evaluation.intervals import paired_interval
 
 
 def paired_comparison(
     labels: ArrayLike,
     predictions_a: ArrayLike,
     predictions_b: ArrayLike,
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """The accuracy of run A minus that of run B, with two tests that pair the runs row by row.
 
@@ -28,8 +26,7 @@ def paired_comparison(
 
     Returns:
         `accuracy_difference`, A minus B;
-        `interval`, its 95 % percentile interval by a paired bootstrap over rows (Efron and Tibshirani 1993,
-        chapter 13), of no width where the runs are right on the same rows;
+        `interval`, its 95 % interval (see `paired_interval`);
         `mcnemar_p`, the two-sided p-value of McNemar's test in its exact binomial form, 1 where no row
         tells the runs apart.
 
@@ -49,12 +46,7 @@ def paired_comparison(
     b_right = (b == truth).reshape(rows, -1).all(axis=1)
     only_a, only_b = int((a_right & ~b_right).sum()), int((b_right & ~a_right).sum())
 
-    # A row adds +1, -1 or 0 to the difference, so drawing rows with replacement is drawing these three
-    # counts from a multinomial: the same bootstrap, without an array of resamples x rows.
-    shares = [only_a / rows, only_b / rows, (rows - only_a - only_b) / rows]
-    drawn = np.random.default_rng(seed).multinomial(rows, shares, size=resamples)
-    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / rows, [0.025, 0.975])
-
+    low, high = paired_interval(only_a, only_b, rows)
     apart = only_a + only_b
     return {
         "accuracy_difference": (only_a - only_b) / rows,

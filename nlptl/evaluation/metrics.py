@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as sklearn_metrics
 
 from nlptl.errors import DataError, RunFailed
+from nlptl.evaluation.intervals import wilson_interval
 
 CALIBRATION_BINS = 15
-_NORMAL_QUANTILE = 1.959963984540054  # of 0.975: 2.5 % in each tail
 # Half-precision softmax may leave a probability this far outside 0..1; more means that logits came in.
 _PROBABILITY_TOLERANCE = 1e-2
 
@@ -105,22 +105,6 @@ def format_headline(metrics: Mapping[str, Any]) -> str:
         f"{name} {metrics['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}) on {rows}, "
         f"macro-F1 {metrics['macro_f1']:.3f}"
     )
-
-
-def wilson_interval(
-    successes: ArrayLike, trials: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The 95 % score interval of a proportion (Wilson 1927), elementwise; `trials` must be positive.
-
-    Unlike the usual plus-or-minus interval it stays inside 0..1 and keeps a width at 0 and 1.
-    """
-    k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
-    z = _NORMAL_QUANTILE
-    centre = (k + z**2 / 2) / (n + z**2)
-    half_width = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    # At k = 0 and k = n an end is exactly 0 or 1, which rounding would miss.
-    low = np.where(k == 0, 0.0, centre - half_width)
-    return low, np.where(k == n, 1.0, centre + half_width)
 
 
 def calibration_bins(

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.evaluation.metrics import CALIBRATION_BINS, calibration_bins, wilson_interval
+from nlptl.evaluation.intervals import wilson_interval
+from nlptl.evaluation.metrics import CALIBRATION_BINS, calibration_bins
 
 # Colours that stand in a plot for what the page's style sheet decides, in light and in dark.
 INK, ACCENT = "#010203", "#040506"

@@ -51,6 +51,8 @@ from nlptl.training.schedules import build_schedule
 
 OWN_STATE = "nlptl_state.json"
 RECURRENT_STATE = "recurrent_state.pt"
+# fp16 finds its scale by halving it from 65,536 whenever gradients overflow: after so many halvings nothing is left.
+MOST_SKIPPED_IN_A_ROW = 20
 
 
 @dataclass
@@ -63,6 +65,8 @@ class RunState:
     best_step: int = 0
     evaluations_since_best: int = 0
     stopped_early: bool = False
+    skipped: int = 0
+    skipped_in_a_row: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -135,6 +139,11 @@ class RunTrainer(Trainer):
         (stopped,) = processes.is_any(self.stop.asked)
         if stopped:  # even at the last step: a stage may follow that nobody wants now
             raise Interrupted("stopped, and saved", f"step {self.state.global_step} of the {self.plan.stage}")
+        if self.run_state.skipped:
+            self.reporter.note(
+                f"{self.run_state.skipped:,} of {self.state.global_step:,} steps of the {self.plan.stage} were "
+                "skipped: their gradients were not finite"
+            )
         return TrainingResult(
             steps=self.state.global_step,
             epochs=float(self.state.epoch or 0),
@@ -216,6 +225,33 @@ class RunTrainer(Trainer):
         """One call of the model; a subclass adds what its stage needs."""
         return model(**inputs)
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> float:
+        """The norm of the step's gradients; under mixed precision, where it is not finite, the step moves nothing."""
+        norm = float(super()._get_grad_norm(model, grad_norm=grad_norm))
+        if self.plan.precision != "fp32":
+            self._skip_unless_finite(model, norm)
+        return norm
+
+    def _skip_unless_finite(self, model: nn.Module, norm: float) -> None:
+        state = self.run_state
+        if math.isfinite(norm):
+            state.skipped_in_a_row = 0
+            return
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+        step = self.state.global_step + 1
+        if state.skipped_in_a_row > MOST_SKIPPED_IN_A_ROW:
+            cause = (
+                f"gradients in {self.plan.precision} were not finite {state.skipped_in_a_row} times in a row"
+            )
+            raise processes.reported_once(self._diverged(cause, step))
+        model.zero_grad()
+        self.recurrent_state = None  # it may not be finite, and would spoil the steps to come
+        self.reporter.note(
+            f"step {step} of the {self.plan.stage} is skipped: its gradients are not finite "
+            f"({state.skipped_in_a_row} of at most {MOST_SKIPPED_IN_A_ROW} in a row)"
+        )
+
     # -- logging
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -226,7 +262,13 @@ class RunTrainer(Trainer):
             raise processes.reported_once(self._diverged(f"the loss is {logs['loss']}"))
         groups = self.layered.layer_groups()
         line = {"step": self.state.global_step, "epoch": round(float(self.state.epoch or 0), 4)}
-        line |= {key: value for key, value in logs.items() if key != "learning_rate"}
+        # JSON has no word for a norm that is not finite.
+        line |= {key: value if math.isfinite(value) else None for key, value in logs.items()}  # type: ignore[misc]
+        line.pop("learning_rate", None)
+        if self.run_state.skipped:
+            line["skipped"] = self.run_state.skipped
+        if self.run_state.skipped_in_a_row >= self.plan.log_steps:
+            line.pop("loss", None)  # there is none: all steps since the last line were skipped
         line["learning_rates"] = self._rates()  # type: ignore[assignment]
         line["trained"] = [any(p.requires_grad for p in group) for group in groups]  # type: ignore[assignment]
         line["tokens_per_second"] = round(self.run_state.tokens / max(self._seconds(), 1e-9), 1)
@@ -251,12 +293,13 @@ class RunTrainer(Trainer):
         rates = {group["level"]: group["lr"] for group in self.create_optimizer().param_groups}
         return [rates[level] for level in sorted(rates)]
 
-    def _diverged(self, cause: str) -> RunFailed:
+    def _diverged(self, cause: str, step: int | None = None) -> RunFailed:
         kept = last_checkpoint(self.plan.output / "checkpoints")
+        lower = "a lower --learning-rate" + ("" if self.plan.precision == "fp32" else " or --precision fp32")
         return RunFailed(
             cause,
-            f"step {self.state.global_step} of the {self.plan.stage}, rate {self._rates()[-1]:.2g}",
-            f"start afresh with a lower --learning-rate and --force; the last good checkpoint is {kept or 'none'}",
+            f"step {step or self.state.global_step} of the {self.plan.stage}, rate {self._rates()[-1]:.2g}",
+            f"start afresh with {lower} and --force; the last good checkpoint is {kept or 'none'}",
         )
 
     def _seconds(self) -> float:
@@ -306,7 +349,8 @@ class RunTrainer(Trainer):
         self.saved = time.monotonic()
 
     def _write_checkpoint(self, random_states: list[tuple[str, bytes]], recurrent_state: Any) -> None:
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.layered.parameters()):
+        tensors = [*self.layered.parameters(), *self.layered.buffers()]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
             raise self._diverged("weights are no longer finite")
         folder = self.plan.output / "checkpoints" / f"{PREFIX}{self.state.global_step}"
         with written_whole(folder) as partial:
@@ -460,7 +504,7 @@ def _arguments(plan: TrainingPlan, steps_an_epoch: int, leaves_parameters_out: b
         use_cpu=plan.device.type == "cpu",
         seed=plan.seed,
         logging_steps=plan.log_steps,
-        logging_nan_inf_filter=False,
+        logging_nan_inf_filter=plan.precision != "fp32",  # the loss of a step that is skipped is not averaged
         save_strategy="no",
         eval_strategy="no",
         report_to=plan.tracker,

@@ -92,6 +92,7 @@ def test_a_curve_of_the_same_rows_for_all(
     assert "held out" in report["test"]["source"]
     assert report["majority"] == 0.5
     assert report["seeds"] == [0, 1]
+    assert any("there are two draws" in note for note in report["notes"])
     name = str(language_model_folder)
     systems = ["tfidf", f"{name} frozen", f"{name} fine-tuned"]
     for point in report["points"]:

@@ -73,6 +73,16 @@ def test_repeats_conflicts_and_leaks_are_counted_and_kept(tmp_path: Path) -> Non
     assert said(task.notes, "2 rows of the test data", "in train too")
 
 
+def test_a_text_of_other_case_or_white_space_leaks_all_the_same(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", [("The film was great.", "a"), ("Straße  zu", "b"), ("other", "b")])
+    leaked = [("the film\twas GREAT. ", "a"), ("STRASSE zu", "b")]
+    write(tmp_path / "test.jsonl", [*leaked, ("the film was great", "b"), ("thefilm was great.", "b")])
+    write(tmp_path / "dev.jsonl", [("Other", "b"), ("another", "a")])
+    notes = load_task(str(tmp_path)).notes
+    assert said(notes, "2 rows of the test data", "in train too", "case and white space aside")
+    assert said(notes, "1 row of the validation data", "in train too")
+
+
 def test_the_second_text_counts_in_repeats(tmp_path: Path) -> None:
     rows = [
         {"text": "x", "pair": pair, "label": label}

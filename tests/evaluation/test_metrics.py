@@ -6,11 +6,10 @@ import warnings
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn import metrics as sklearn_metrics
 
 from nlptl.errors import DataError, RunFailed
-from nlptl.evaluation.metrics import classification_metrics, format_headline, wilson_interval
+from nlptl.evaluation.metrics import classification_metrics, format_headline
 
 NAMES = ["sport", "world", "science", "never seen"]
 KEYS = ["examples", "accuracy", "accuracy_interval", "macro_f1", "mcc", "log_loss", "ece", "per_class"]
@@ -136,21 +135,6 @@ def test_labels_that_the_model_does_not_have_are_refused() -> None:
         classification_metrics([0, 2], [[0.5, 0.5], [0.5, 0.5]], ["a", "b"])
     with pytest.raises(DataError, match="do not fit 3 classes"):
         classification_metrics([0, 1], [[0.5, 0.5], [0.5, 0.5]], ["a", "b", "c"])
-
-
-@pytest.mark.parametrize(
-    ("right", "rows"), [(456, 500), (0, 10), (10, 10), (1, 3), (1, 1), (99_999, 100_000)]
-)
-def test_wilson_interval_equals_scipy(right: int, rows: int) -> None:
-    expected = binomtest(right, rows).proportion_ci(0.95, "wilson")
-    assert wilson_interval(right, rows) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-def test_wilson_interval_covers_the_truth_95_times_in_100() -> None:
-    rng = np.random.default_rng(3)
-    for accuracy in (0.6, 0.9, 0.97):
-        low, high = wilson_interval(rng.binomial(200, accuracy, size=20_000), 200)
-        assert np.mean((low <= accuracy) & (accuracy <= high)) == pytest.approx(0.95, abs=0.025)
 
 
 def test_headline() -> None:

@@ -23,6 +23,7 @@ def test_a_diverged_run_stops_and_keeps_the_last_good_checkpoint(
     assert "step" in said
     assert "--learning-rate" in said
     assert "--force" in said
+    assert "rate 1e+30" in said
     for checkpoint in (tmp_path / "run" / "checkpoints").glob("checkpoint-*"):
         weights = load_file(checkpoint / "model.safetensors")
         assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
