@@ -30,7 +30,9 @@ class NlptlError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        message = self.cause if self.where is None else f"{self.cause}, {self.where}"
+        # A line break in a file's name must not look like the end of the message.
+        where = None if self.where is None else self.where.replace("\n", "\\n")
+        message = self.cause if where is None else f"{self.cause}, {where}"
         return message if self.remedy is None else f"{message}; {self.remedy}"
 
 

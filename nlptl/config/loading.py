@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,11 @@ from nlptl.config.schema import COMMANDS, Section
 from nlptl.errors import ConfigError
 
 AnyConfig = TypeVar("AnyConfig", bound=Section)
+MOST_VALUES = (
+    100_000  # an alias of YAML stands for all that it names, and a few lines of them for billions of values
+)
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = 200
 
 
 def load_config(
@@ -131,7 +137,7 @@ _Loader.add_implicit_resolver(
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        values = _bounded(yaml.load(file.read_text(encoding="utf-8"), _Loader))
     except FileNotFoundError:
         raise ConfigError("no such config file", str(file), "check the path, or leave it out") from None
     except IsADirectoryError:
@@ -145,9 +151,10 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}, line {mark.line + 1}" if mark is not None else str(file)
-        raise ConfigError(
-            f"not valid YAML ({getattr(error, 'problem', error)})", where, "mend that line"
-        ) from None
+        said = " ".join(str(getattr(error, "problem", error)).split())
+        raise ConfigError(f"not valid YAML ({said})", where, "mend that line") from None
+    except RecursionError:
+        raise ConfigError("values within values without end", str(file), "write fewer brackets") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -159,32 +166,62 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
     key, sign, text = assignment.partition("=")
     if not sign or not key.strip():
         raise ConfigError(
-            f"{assignment!r} is not KEY=VALUE", "--set", "for example --set optimizer.weight_decay=0.01"
+            f"{_shown.repr(assignment)} is not KEY=VALUE",
+            "--set",
+            "for example --set optimizer.weight_decay=0.01",
         )
     *parents, last = key.strip().replace("-", "_").split(".")
     place = values
     for parent in parents:
         inner = place[parent] = {} if place.get(parent) is None else place[parent]
         if not isinstance(inner, dict):
-            raise ConfigError(f"{parent!r} holds a value, not keys", f"--set {assignment}", "shorten the key")
+            where = f"--set {_shown.repr(assignment)[1:-1]}"
+            raise ConfigError(f"{_shown.repr(parent)} holds a value, not keys", where, "shorten the key")
         place = inner
     try:
-        place[last] = yaml.load(text, _Loader)
+        place[last] = _bounded(yaml.load(text, _Loader))
     except (yaml.YAMLError, ValueError):
         place[last] = text
+    except RecursionError:
+        raise ConfigError(
+            "values within values without end",
+            f"--set {_shown.repr(key.strip())[1:-1]}",
+            "write fewer brackets",
+        ) from None
+
+
+def _bounded(values: Any) -> Any:
+    """`values` as they are.
+
+    Raises:
+        ValueError: there are more of them than a config has, those counted again that are named again.
+    """
+    left, waiting = MOST_VALUES, [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (dict, list, tuple, set)):
+            left -= len(value)
+            if left < 0:
+                raise ValueError(f"more than {MOST_VALUES:,} values")
+            waiting += value.values() if isinstance(value, dict) else value
+    return values
 
 
 def _described(schema: type[BaseModel], mistake: Mapping[str, Any]) -> str:
     path = [str(part) for part in mistake["loc"]]
-    place = ".".join(path)
+    place = _shown.repr(".".join(path))  # a key may hold line breaks too
     if mistake["type"] == "extra_forbidden":
         section = _section_at(schema, path[:-1])
-        return f"unknown key '{place}'{nearest(path[-1], list(section.model_fields))}"
+        return f"unknown key {place}{nearest(path[-1], list(section.model_fields))}"
+    place = place[1:-1]
     if mistake["type"] == "string_pattern_mismatch":  # a person reads words, not the pattern
         described = (_section_at(schema, path[:-1]).model_fields[path[-1]].description or "").rstrip(".")
-        return f"{place}: input should be one of {described} (it is {mistake['input']!r})"
-    message = mistake["msg"][0].lower() + mistake["msg"][1:]
-    return f"{place}: {message} (it is {mistake['input']!r})"
+        return f"{place}: input should be one of {described} (it is {_shown.repr(mistake['input'])})"
+    message = mistake["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not place:
+        return str(message)
+    return f"{place}: {message} (it is {_shown.repr(mistake['input'])})"
 
 
 def _section_at(schema: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:

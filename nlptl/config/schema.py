@@ -6,14 +6,17 @@ config is saved with the run, so that a saved `config.yaml` hides nothing and ru
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 # Strict numbers: YAML's `yes` is no 1 and a quoted number is a string.
-Positive = Annotated[int, Field(gt=0, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
+LARGEST = 2**31 - 1  # what the libraries hold a number of steps, rows or tokens in
+Positive = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
+Count = Annotated[int, Field(ge=0, le=LARGEST, strict=True)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Decay = Annotated[float, Field(ge=1, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
@@ -31,9 +34,39 @@ LabelCounts = Annotated[
     Field(min_length=1),
     BeforeValidator(lambda value: _counts(value.split(",")) if isinstance(value, str) else value),
 ]
+Keys = Annotated[dict[str, Any], AfterValidator(lambda value: _plain(value))]
 ScheduleName = Literal[
     "slanted-triangular", "linear", "linear-decay", "cosine", "inverse-square-root", "constant"
 ]
+
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def _plain(value: Any) -> Any:
+    """A value of another schema, as far as it can be told here: what JSON has, so that the saved config has it too.
+
+    Raises:
+        ValueError: a number that is not finite or too large, a date, bytes or a set.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _plain(key)
+            if not isinstance(key, str):
+                raise ValueError(f"a key is a string, not {key!r}")
+            _plain(inner)
+    elif isinstance(value, str) and _SURROGATE.search(value):
+        raise ValueError("text that is not UTF-8")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _plain(inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no finite number")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"{value:.3g} is too large a number" if abs(value) < 1e300 else "too large a number")
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise ValueError(f"a {type(value).__name__} is no value of a config")
+    return value
 
 
 def _counts(words: list[str]) -> tuple[int | str, ...]:
@@ -49,7 +82,14 @@ class Section(BaseModel):
     @classmethod
     def _without_nulls(cls, values: Any) -> Any:
         """A key without a value says nothing; so does a section that is left empty."""
-        return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        for key, value in values.items():
+            # Such a name could be opened, but neither saved with the run nor shown in its report.
+            for name in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(name, (str, Path)) and _SURROGATE.search(str(name)):
+                    raise ValueError(f"{key}: a name that is not UTF-8 ({str(name)[:100]!r}); rename it")
+        return {k: v for k, v in values.items() if v is not None}
 
 
 class OptimizerConfig(Section):
@@ -101,7 +141,7 @@ class TrainingConfig(RunConfig):
     )
     schedule: ScheduleName | None = Field(None, description="How the rate moves over the run.")
     optimizer: OptimizerConfig = OptimizerConfig()
-    architecture: dict[str, Any] = Field(
+    architecture: Keys = Field(
         default_factory=dict, description="Keys of the model's own config, such as its dropouts."
     )
 
@@ -145,7 +185,7 @@ class LmTuningConfig(Section):
     bptt: Positive | None = None
     sampled_softmax: Count | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
-    architecture: dict[str, Any] = Field(default_factory=dict)
+    architecture: Keys = Field(default_factory=dict)
 
 
 class DataConfig(RunConfig):
@@ -238,7 +278,7 @@ class CompareConfig(DataConfig):
     seeds: Positive = Field(3, description="Draws of the labelled rows; the first is by `seed`.")
     lm_text: Paths = Field((), description="Unlabelled text that each language model is tuned on once.")
     keep_models: bool = Field(False, description="Keep the classifier of every cell.")
-    finetune: dict[str, Any] = Field(
+    finetune: Keys = Field(
         default_factory=dict, description="Keys of `nlptl finetune`, for every model; such as epochs."
     )
 
