@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def evaluation_details(config: EvaluateConfig, encoded: EncodedRows, notes: Sequ
     """
     truncation = encoded.note("texts")
     details = {"model": str(config.model)}
-    trained = _training(Path(str(config.model)).expanduser())
+    trained = _training(Path(os.path.expanduser(str(config.model))))
     if trained is not None:
         details["trained on"] = trained
     details["data"] = f"{config.data}: {len(encoded.encodings):,} labelled texts were measured"

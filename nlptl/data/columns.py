@@ -1,14 +1,15 @@
-"""Which column is the text and which the label, and their values as strings."""
+"""Which column is the text and which the label, and the texts as strings."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from nlptl.data.lines import LONGEST_TEXT, too_long
 from nlptl.data.tables import RawTable, Values
 from nlptl.errors import DataError
 
@@ -135,12 +136,28 @@ def _listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def text_values(values: Values, column: str, place: str, first_row: int) -> pa.Array:
+def text_values(
+    values: Values, column: str, place: str, first_row: int, longest: int | None = LONGEST_TEXT
+) -> pa.Array:
     """A column's values as strings, null where missing.
 
+    Args:
+        first_row: the row number of the first value.
+        longest: characters that a text may have, or None.
+
     Raises:
-        DataError: a value is no text, or is not UTF-8; `first_row` is the row number of the first value.
+        DataError: a value is no text, or is not UTF-8, or is too long.
     """
+    texts = _strings(values, column, place, first_row)
+    if longest is not None and len(texts):
+        lengths = pc.utf8_length(texts)
+        if (most := pc.max(lengths).as_py() or 0) > longest:
+            row = first_row + pc.index(lengths, most).as_py()
+            raise too_long(f"in column {column!r} of row {row} of {place}")
+    return texts
+
+
+def _strings(values: Values, column: str, place: str, first_row: int) -> pa.Array:
     if isinstance(values, list):
         for index, value in enumerate(values):
             if value is not None and not isinstance(value, str):
@@ -161,90 +178,3 @@ def text_values(values: Values, column: str, place: str, first_row: int) -> pa.A
         where = f"in rows {first_row} to {first_row + len(values) - 1} of {place}"
         raise DataError(f"column {column!r} holds text that is not UTF-8", where, "write it again") from None
     return values.cast(pa.string())
-
-
-class LabelReader:
-    """Turns the values of one label column into strings, or into lists of strings.
-
-    Args:
-        column: its name, for errors.
-        place: the file or split, for errors.
-        class_names: what the class numbers stand for, where the column is of these; a negative one is
-            a missing label (the GLUE test sets).
-
-    Attributes:
-        multi_label: whether the labels are lists; None before a label was seen.
-    """
-
-    def __init__(self, column: str, place: str, class_names: Sequence[str] | None = None) -> None:
-        self.column, self.place, self.class_names = column, place, class_names
-        self.multi_label: bool | None = None
-        self._known: dict[tuple[type, Any], str | None] = {}
-
-    def read(self, values: Values, first_row: int) -> pa.Array:
-        """Strings or lists of strings, null where missing (type null while no label was seen).
-
-        Raises:
-            DataError: a label is no string, whole number or list of these; or lists are mixed with others.
-        """
-        read: list[str | list[str] | None] = []
-        for index, value in enumerate(values if isinstance(values, list) else values.to_pylist()):
-            row = first_row + index
-            label = self._list(value, row) if isinstance(value, list) else self._name(value, row)
-            if label is not None:
-                if self.multi_label is None:
-                    self.multi_label = isinstance(label, list)
-                if self.multi_label != isinstance(label, list):
-                    raise self._error("some labels are lists and others are not", row, "write all as lists")
-            read.append(label)
-        kinds = {None: pa.null(), False: pa.string(), True: pa.list_(pa.string())}
-        return pa.array(read, kinds[self.multi_label])
-
-    def _list(self, values: list[Any], row: int) -> list[str]:
-        labels = [self._name(value, row) for value in values]
-        names = [label for label in labels if label is not None]
-        if len(names) < len(labels):
-            raise self._error("a list of labels holds a missing one", row, "leave it out of the list")
-        if len(set(names)) < len(names):
-            remedy = "list the names that apply, each once, instead of a zero or one for each name"
-            raise self._error("a list of labels names one twice", row, remedy)
-        return names
-
-    def _name(self, value: Any, row: int) -> str | None:
-        if value is None or value != value:  # NaN is how pandas writes a missing value
-            return None
-        key = (type(value), value)  # with the type, because 1, 1.0 and True are one key of a dict
-        try:
-            return self._known[key]
-        except KeyError:
-            return self._known.setdefault(key, self._new_name(value, row))
-        except TypeError:  # unhashable
-            raise self._error(
-                f"a label is a {type(value).__name__}", row, "use strings or whole numbers"
-            ) from None
-
-    def _new_name(self, value: Any, row: int) -> str | None:
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, float):
-            if not value.is_integer():
-                raise self._error(
-                    f"label {value} is no whole number", row, "classes are strings or whole numbers"
-                )
-            value = int(value)
-        if isinstance(value, int):
-            if self.class_names is None:
-                return str(value)
-            if value < 0:
-                return None
-            if value >= len(self.class_names):
-                raise self._error(
-                    f"class {value} is beyond the {len(self.class_names)} that are named", row, None
-                )
-            return self.class_names[value]
-        if isinstance(value, str):
-            return value if value.strip() else None
-        raise self._error(f"a label is a {type(value).__name__}", row, "use strings or whole numbers")
-
-    def _error(self, cause: str, row: int, remedy: str | None) -> DataError:
-        return DataError(cause, f"in column {self.column!r} of row {row} of {self.place}", remedy)

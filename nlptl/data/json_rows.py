@@ -73,13 +73,30 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
+class _Twice(Exception):
+    """One object has two values of one key, of which JSON would keep the last."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return found
+
+
 def _parsed(content: str, path: Path, line: int | None) -> Any:
     try:
         parsed = json.loads(content)
+        # To look at every pair takes several times as long, so it is done where a name does not stand there once.
+        if not isinstance(parsed, dict) or any(content.count(f'"{name}"') != 1 for name in parsed):
+            json.loads(content, object_pairs_hook=_object)
         if "\\u" in content:
             # An escape can name half of a surrogate pair, which is no character and cannot be stored.
             json.dumps(parsed, ensure_ascii=False).encode("utf-8")
         return parsed
+    except _Twice as error:
+        cause = f"gives the key {str(error)!r} twice"
     except UnicodeEncodeError:
         cause = "holds half a character (a lone \\ud800-\\udfff escape)"
     except json.JSONDecodeError as error:

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from nlptl.data.columns import UNNAMED, Columns, Found, LabelReader, find_columns, text_values
+from nlptl.data.columns import UNNAMED, Columns, Found, find_columns, text_values
+from nlptl.data.label_reader import LabelReader
+from nlptl.data.lines import LONGEST_TEXT
 from nlptl.data.sources import Split, locate
 from nlptl.errors import DataError
 
@@ -78,6 +80,7 @@ class LabelledRows:
                 columns = replace(columns, label=None)
             found = find_columns(table, columns, need_label=self.labels == "required")
             label_column = None if self.labels == "ignored" else found.label
+            longest = None if self.labels == "ignored" else LONGEST_TEXT  # a language model reads on and on
             if self.found is None:
                 self.found = found
                 self.notes += found.notes
@@ -91,10 +94,12 @@ class LabelledRows:
                 arrays = {"row": pa.array(range(row, row + size), pa.int64())}
                 for column, name in (("text", found.text), ("text_pair", found.text_pair)):
                     if name is not None:
-                        arrays[column] = text_values(chunk[name], name, table.place, in_table)
+                        arrays[column] = text_values(chunk[name], name, table.place, in_table, longest)
                 if label_column is not None:
                     arrays["label"] = reader.read(chunk[label_column], in_table)
                     self.multi_label = reader.multi_label
+                    if self.labels == "required":
+                        reader.check_classes()
                 yield pa.table(arrays)
                 row, in_table = row + size, in_table + size
 

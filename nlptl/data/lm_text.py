@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,17 @@ from nlptl.data.streams import format_and_codec, open_text
 from nlptl.errors import DataError
 
 FINGERPRINT_BLOCK = 64 * 1024
+LONGEST_TEXT = (
+    1_000_000  # characters; tokenizers need hundreds of bytes for each of those that they read at once
+)
 LARGEST_SHARE = 100  # of a sample a text that is read whole makes up at most one part in so many
 
 
 @dataclass(frozen=True)
 class LmText:
     """Texts to read as often as need be, in a fixed order.
+
+    One of more than `LONGEST_TEXT` characters, such as a corpus on one line, comes as several, cut at white space.
 
     Attributes:
         sources: paths of `.txt` files (a line is a text) and of data sets.
@@ -42,12 +48,13 @@ class LmText:
     def __iter__(self) -> Iterator[str]:
         for source in self.sources:
             if format_and_codec(Path(source))[0] == ".txt":
-                yield from _lines(Path(source))
+                texts = _lines(Path(source))
             else:
-                yield from iterate_texts(
+                texts = iterate_texts(
                     source, self.columns, offline=self.offline, if_present=self.columns_if_present
                 )
-        yield from self.at_hand
+            yield from itertools.chain.from_iterable(map(_pieces, texts))
+        yield from itertools.chain.from_iterable(map(_pieces, self.at_hand))
 
     def check(self) -> None:
         """Open every source for its first text, so that a bad one is found before any work is done.
@@ -129,7 +136,7 @@ def find_lm_text(
         if is_address(pattern):
             found += map(str, fetched(pattern, offline))
             continue
-        path = Path(pattern).expanduser()
+        path = Path(os.path.expanduser(pattern))
         if path.is_dir() and not _is_data_set(path):
             files = sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p))
             if not files:
@@ -171,6 +178,18 @@ def _content_mark(file: Path) -> bytes:
                 stream.seek(start)
                 digest.update(stream.read(FINGERPRINT_BLOCK))
     return digest.digest()
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text, or parts of at most `LONGEST_TEXT` characters that follow each other in it."""
+    start = 0
+    while len(text) - start > LONGEST_TEXT:
+        middle, end = start + LONGEST_TEXT // 2, start + LONGEST_TEXT
+        gap = max(text.rfind(sign, middle, end) for sign in " \n\t")
+        cut = end if gap < 0 else gap
+        yield text[start:cut]
+        start = cut
+    yield text[start:] if start else text
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,12 +60,14 @@ def locate(source: str, offline: bool = False) -> dict[str, Split]:
     if (held := held_splits(source)) is not None:
         place = {key: source if len(held) == 1 else f"{source} ({key})" for key in held}
         return _named_splits({key: dataset_table(place[key], split) for key, split in held.items()}, source)
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except OSError as error:  # a text instead of a file's name is too long for one
         remedy = "to read texts themselves, give - and pass them by standard input"
         raise DataError(f"no such file or folder ({error.strerror})", f"{source[:40]}...", remedy) from None
+    if not exists and path.is_symlink():
+        raise DataError("a link that leads nowhere", source, "mend the link")
     if is_folder:
         return _locate_folder(path)
     if exists:
@@ -240,7 +243,7 @@ def _split_of_classes(folder: Path) -> Split:
 
 
 def _document(path: Path) -> str:
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         return ""
     with open_text(path) as text:
         return text.read().rstrip("\n")

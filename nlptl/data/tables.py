@@ -67,6 +67,11 @@ def open_table(path: Path) -> RawTable:
                 f"in {path}",
                 f"use one of {', '.join(TABULAR_SUFFIXES)}, also with .gz or .zst",
             )
+    if not table.names:
+        raise DataError("there are no data rows", f"in {path}", "it needs at least one")
+    if any("\0" in name for name in table.names):
+        cause = "its column names hold NUL characters, as UTF-16 without a byte order mark does"
+        raise DataError(cause, f"in {path}", "re-encode it: iconv -f UTF-16LE -t UTF-8")
     twice = [name for name, count in Counter(table.names).items() if count > 1 and name]
     if twice:
         raise DataError(f"two columns are named {twice[0]!r}", f"in {path}", "rename one of them")

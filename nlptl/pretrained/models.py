@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +94,13 @@ def find_model(name: str, *, offline: bool = False, reporter: Reporter | None = 
         ModelError: there is no such model, it is damaged, or it is of no family here; or its download fails or is
             forbidden.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError as error:  # such as a name that is too long
         raise ModelError(f"no such model folder ({error.strerror})", name[:80], "check the path") from None
+    if path.is_symlink() and not (is_folder or is_file):
+        raise ModelError("a link that leads nowhere", name, "mend the link")
     if is_file:
         raise ModelError("a file where a model folder is due", name, "name the folder that holds it")
     if is_folder:
