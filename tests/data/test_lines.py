@@ -10,7 +10,9 @@ from typing import BinaryIO
 
 import pytest
 
+from nlptl.data import lines
 from nlptl.data.lines import stdin_rows, stdin_rows_as_they_come
+from nlptl.errors import DataError
 
 Serve = Callable[[BinaryIO], None]
 
@@ -45,3 +47,21 @@ def test_lines_are_those_of_a_file(serve: Serve, content: bytes) -> None:
     serve(io.BytesIO(content))
     expected = [line.decode().rstrip("\r\n") for line in io.BytesIO(content)]
     assert [row["text"] for row in stdin_rows()] == expected
+
+
+class Endless(io.RawIOBase):
+    """A line that never ends."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        buffer[:] = b"x" * len(buffer)
+        return len(buffer)
+
+
+def test_a_line_without_end_is_refused(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1_000_000)
+    serve(io.BufferedReader(Endless()))
+    with pytest.raises(DataError, match="more than 10,000,000 characters, standard input, line 1"):
+        list(stdin_rows())

@@ -11,6 +11,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from nlptl.data import lm_text
 from nlptl.data.columns import Columns
 from nlptl.data.lm_text import LmText, find_lm_text
 from nlptl.errors import DataError
@@ -162,3 +163,18 @@ def test_an_address_that_gives_nothing_is_named(address: str, offline: bool, tol
     with pytest.raises(DataError, match=told) as error:
         find_lm_text([address], offline=offline)
     assert address in str(error.value)
+
+
+def test_a_corpus_on_one_line_comes_in_parts_and_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lm_text, "LONGEST_TEXT", 100)
+    words = " ".join(f"word{number}" for number in range(200))
+    for name, text in (("words", words), ("one-word", "x" * 1234)):
+        (tmp_path / f"{name}.txt").write_text(f"{text}\nshort\n", encoding="utf-8")
+        *parts, last = find_lm_text([str(tmp_path / f"{name}.txt")])
+        assert last == "short"
+        assert "".join(parts) == text
+        assert max(map(len, parts)) <= 100
+    parts = list(find_lm_text([str(tmp_path / "words.txt")]))
+    assert " ".join(part.strip() for part in parts[:-1]) == words, "no word is cut"

@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -37,6 +38,8 @@ from tests.bad_input.making import (
     model,
     without,
 )
+from tests.bad_input.strange import STRANGE
+from tests.bad_input.tally import Tally
 from tests.releases import elmo_release
 
 
@@ -176,7 +179,7 @@ OUTPUTS = [
     Row("no such option", FTD + "--learning-rat 1", r"no such option: --learning-rat \(did you mean .*\)" + MENTION),
     Row("no data", "finetune --model {lm} -o out", "--data is missing; for example nlptl finetune .*"),
 ]  # fmt: skip
-ROWS = [*CONFIGS, *DATA, *MODELS, *IMPORTS, *FAMILIES, *DECODERS, *OUTPUTS]
+ROWS = [*CONFIGS, *DATA, *MODELS, *IMPORTS, *FAMILIES, *DECODERS, *OUTPUTS, *STRANGE]
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -201,7 +204,7 @@ def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, str]:
+def said_before() -> dict[str, str]:
     """Each message so far, and the row that it belongs to."""
     return {}
 
@@ -244,33 +247,40 @@ def good_inputs(
 def test_bad_input_ends_with_its_own_message_and_loses_nothing(
     row: Row,
     good_inputs: dict[str, Path],
-    said: dict[str, str],
+    said_before: dict[str, str],
+    tally: Tally,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     row.prepare(tmp_path, good_inputs)
     before = contents(tmp_path)
-    words = [word.format(**good_inputs) for word in row.line.split()]
+    words = [word.format(**good_inputs) for word in shlex.split(row.line)]
     monkeypatch.setattr(sys, "argv", ["nlptl", *words])
     capsys.readouterr()
 
-    code = cli.main()
+    streams = [""]
 
-    out, err = capsys.readouterr()
+    def said() -> str:
+        streams[:] = capsys.readouterr()
+        return streams[1]
+
+    code = tally.command(cli.main, said)
+
+    out, err = streams
     assert code == 2, err
     assert out == ""
     assert err.startswith("error: ")
     assert err.count("\n") <= 3
     assert "Traceback" not in err
     assert re.fullmatch(row.message, err.removeprefix("error: ").strip()), err
-    assert said.setdefault(err, row.id) == row.id
+    assert said_before.setdefault(err, row.id) == row.id
     assert contents(tmp_path) == before, "something was made, changed or removed"
 
 
 def test_the_table_is_long_and_names_each_row_once() -> None:
-    assert len({row.id for row in ROWS}) == len(ROWS) >= 45
-    commands = {row.line.split()[0] for row in ROWS}
+    assert len({row.id for row in ROWS}) == len(ROWS) >= 380
+    commands = {shlex.split(row.line)[0] for row in ROWS}
     assert commands == {
         "pretrain",
         "finetune",
