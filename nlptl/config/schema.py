@@ -87,7 +87,7 @@ class Section(BaseModel):
         for key, value in values.items():
             # Such a name could be opened, but neither saved with the run nor shown in its report.
             for name in value if isinstance(value, (list, tuple)) else [value]:
-                if isinstance(name, (str, Path)) and _SURROGATE.search(str(name)):
+                if key in cls.model_fields and isinstance(name, (str, Path)) and _SURROGATE.search(str(name)):
                     raise ValueError(f"{key}: a name that is not UTF-8 ({str(name)[:100]!r}); rename it")
         return {k: v for k, v in values.items() if v is not None}
 
