@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nlptl.data.columns import UNNAMED, Columns
@@ -14,6 +14,7 @@ from nlptl.data.memory import held_splits
 from nlptl.data.remote import fetched, is_address
 from nlptl.data.sources import samples_folder
 from nlptl.data.streams import format_and_codec, open_text
+from nlptl.data.unchanged import Mark, file_mark, unchanged
 from nlptl.errors import DataError
 
 FINGERPRINT_BLOCK = 64 * 1024
@@ -22,7 +23,7 @@ LARGEST_SHARE = 100  # of a sample a text that is read whole makes up at most on
 
 @dataclass(frozen=True)
 class LmText:
-    """Texts to read as often as need be, in a fixed order.
+    """Texts to read as often as need be, in a fixed order; their files have to stay as they are at first sight.
 
     Attributes:
         sources: paths of `.txt` files (a line is a text) and of data sets.
@@ -31,6 +32,7 @@ class LmText:
             if none were named.
         at_hand: further texts, such as the training texts of the task.
         offline: never look for a data set on the Hub.
+        marks: of the files, when they were first read.
     """
 
     sources: tuple[str, ...]
@@ -38,16 +40,22 @@ class LmText:
     at_hand: Sequence[str] = ()
     offline: bool = False
     columns_if_present: bool = False
+    marks: dict[str, Mark | None] = field(default_factory=dict, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:
         for source in self.sources:
-            if format_and_codec(Path(source))[0] == ".txt":
-                yield from _lines(Path(source))
-            else:
-                yield from iterate_texts(
-                    source, self.columns, offline=self.offline, if_present=self.columns_if_present
-                )
+            path = Path(source)
+            with unchanged(path, self._first_mark(path)):
+                if format_and_codec(path)[0] == ".txt":
+                    yield from _lines(path)
+                else:
+                    yield from iterate_texts(
+                        source, self.columns, offline=self.offline, if_present=self.columns_if_present
+                    )
         yield from self.at_hand
+
+    def _first_mark(self, file: Path) -> Mark | None:
+        return self.marks.setdefault(str(file), file_mark(file))
 
     def check(self) -> None:
         """Open every source for its first text, so that a bad one is found before any work is done.
@@ -86,6 +94,9 @@ class LmText:
         """Changes with the name, size, beginning, middle or end of a file, and with a text at hand.
 
         A large file is not read whole; when it was written and where it lies do not count.
+
+        Raises:
+            DataError: a file has changed or vanished.
         """
         digest = hashlib.sha256()
         for source in self.sources:
@@ -96,7 +107,8 @@ class LmText:
                 if file.is_file():
                     name = file.relative_to(path.parent).as_posix()
                     try:
-                        mark = _content_mark(file)
+                        with unchanged(file, self._first_mark(file)):
+                            mark = _content_mark(file)
                     except FileNotFoundError:
                         cause = "the file has vanished while it was read"
                         raise DataError(cause, str(file), "put it back, and run again") from None

@@ -162,3 +162,28 @@ def test_an_address_that_gives_nothing_is_named(address: str, offline: bool, tol
     with pytest.raises(DataError, match=told) as error:
         find_lm_text([address], offline=offline)
     assert address in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["b.txt", "c.jsonl"])
+def test_a_file_that_is_written_to_between_two_readings_is_an_error(name: str, folder: Path) -> None:
+    """Else the tokens of one text would be kept under the fingerprint of another."""
+    text = find_lm_text([str(folder / name)])
+    before = text.fingerprint()
+    with open(folder / name, "ab") as file:
+        file.write(b'{"text": "one more"}\n')
+    for read in (lambda: list(text), text.fingerprint):
+        with pytest.raises(
+            DataError, match=f"the file has changed while it was read, in .*{name}; run again"
+        ):
+            read()
+    assert find_lm_text([str(folder / name)]).fingerprint() != before
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "long.txt"
+    file.write_text("a line of text\n" * 10_000, encoding="utf-8")
+    reading = iter(find_lm_text([str(file)]))
+    next(reading)
+    os.truncate(file, 15 * 5000)  # at the end of a line, which tells nothing
+    with pytest.raises(DataError, match="the file has changed while it was read"):
+        list(reading)
