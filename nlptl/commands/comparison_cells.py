@@ -24,11 +24,11 @@ from transformers.utils.logging import disable_progress_bar
 import nlptl
 import nlptl.commands.run_folder as run_folder
 from nlptl.children import end_with_parent
+from nlptl.commands.expected_errors import expected_error
 from nlptl.commands.finetune import finetune, resolved
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import tune_language_model
 from nlptl.commands.prediction import load_classifier, measured
-from nlptl.commands.printing import expected_error
 from nlptl.commands.tuning_text import tuning_text
 from nlptl.config import FinetuneConfig
 from nlptl.data.datasets import Columns, encode_labels, load_rows, load_task
