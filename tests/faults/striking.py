@@ -21,7 +21,7 @@ import nlptl.training.checkpoints as checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 FORGE = Path(__file__).with_name("forge.py")
-UNFINISHED = (".partial", ".retired")
+UNFINISHED = (".partial", ".retired", ".removed")
 NAMES = (
     "pretrain ulmfit", "pretrain gpt", "finetune ulmfit", "finetune gpt", "finetune freeze", "extract-features parquet",
     "extract-features npy", "predict", "evaluate", "compare",

@@ -52,7 +52,7 @@ def test_killed(
                 count.strikes += 1
                 count.lost += [f"{where}: {ended.orphans} processes go on"] if ended.orphans else []
             else:
-                count.count(ended, where, struck=False, codes=())
+                count.count(ended, where, struck=False, codes=(2,))  # the run that is there is the former one
             count.lost += [
                 f"{where}: {each}" for each in half_written(job, folder, reference / job.output, known)
             ]
