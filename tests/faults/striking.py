@@ -158,13 +158,13 @@ def trained(folder: Path) -> Any:
 
 
 def compared(folder: Path) -> Any:
-    """The figures of a comparison, without what its cells took."""
+    """The figures of a comparison, without what its cells took, and the models that it keeps."""
     with open(folder / "results.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         del row["seconds"], row["peak_memory_mb"]
-    json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return rows
+    kept = {file.parent.name: digest(file) for file in (folder / "models").glob("*/model.safetensors")}
+    return rows, kept
 
 
 def evaluated(folder: Path) -> Any:
