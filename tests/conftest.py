@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="strike the commands while they run, and whatever else takes minutes; and no other test",
     )
     group.addoption("--strikes", type=int, default=50, metavar="N", help="kills of each job with --faults")
+    group.addoption("--figures", metavar="FILE", help="write what came of the strikes as JSON")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

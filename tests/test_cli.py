@@ -466,10 +466,27 @@ def test_the_rows_of_predict_are_alone_on_standard_output(nlptl: Runner) -> None
             1,
             "out of memory; lower --batch-size",
         ),
+        (RuntimeError("could not create a primitive"), 1, "out of memory; lower --batch-size"),
+        (
+            RuntimeError("could not create a primitive descriptor for a matmul"),
+            1,
+            "internal: RuntimeError: could not create",
+        ),
+        (RuntimeError("can't start new thread"), 1, "no room for another thread; free memory, or"),
         (
             OSError(28, "No space left on device", "out/log.jsonl"),
             1,
             "the disk is full, out/log.jsonl; make room",
+        ),
+        (
+            PermissionError(13, "Permission denied", "out/log.jsonl"),
+            1,
+            "it may not be read or written (Permission denied), out/log.jsonl; mend its permissions",
+        ),
+        (
+            RuntimeError("Error while serializing: Permission denied (os error 13)"),
+            1,
+            "Error while serializing: Permission denied (os error 13); mend the permissions",
         ),
         (
             TypeError("bad\noperand"),

@@ -24,15 +24,16 @@ from transformers.utils.logging import disable_progress_bar
 import nlptl
 import nlptl.commands.run_folder as run_folder
 from nlptl.children import end_with_parent
+from nlptl.commands.expected_errors import expected_error
 from nlptl.commands.finetune import finetune, resolved
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_stage import tune_language_model
 from nlptl.commands.prediction import load_classifier, measured
-from nlptl.commands.printing import expected_error
 from nlptl.commands.tuning_text import tuning_text
 from nlptl.config import FinetuneConfig
 from nlptl.data.datasets import Columns, encode_labels, load_rows, load_task
 from nlptl.errors import Interrupted
+from nlptl.training.checkpoints import clear_away
 from nlptl.training.precision import resolve_device
 from nlptl.training.progress import Reporter
 from nlptl.training.runs import peak_memory_mb
@@ -92,9 +93,6 @@ def measure(cell: Cell) -> dict[str, Any]:
         run_folder.write_json(cell.file, figures)
     if figures["error"] is None:
         cell.log.unlink(missing_ok=True)
-        if cell.kept is not None and cell.pretrained:
-            shutil.rmtree(cell.kept, ignore_errors=True)
-            os.replace(run / "model", cell.kept)
     return figures
 
 
@@ -140,6 +138,11 @@ def _measure(cell: Cell) -> None:
     os.environ["NLPTL_CACHE"] = str(_work(cell)[1])  # what another run has computed would take no time here
     try:
         figures = (_of_pretrained if cell.pretrained else _of_tfidf)(cell)
+        if (
+            cell.kept is not None and cell.pretrained
+        ):  # before the figures, by which the cell is known to be done
+            clear_away(cell.kept, afresh=True)
+            os.replace(_work(cell)[0] / "model", cell.kept)
     except Interrupted:
         raise
     except Exception as error:

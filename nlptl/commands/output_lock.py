@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nlptl.errors import UsageError
@@ -25,7 +25,8 @@ def locks_released() -> Iterator[None]:
     finally:
         while len(_held) > before:
             file, descriptor = _held.pop()
-            file.unlink(missing_ok=True)  # while it is locked: another's lock is never removed
+            with suppress(OSError):  # one that stays behind means nothing
+                file.unlink()  # while it is locked: another's lock is never removed
             os.close(descriptor)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import shlex
@@ -12,20 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from nlptl import processes
+from nlptl.commands.expected_errors import expected_error
 from nlptl.commands.model_lines import list_lines, show_lines, size
 from nlptl.config import RunConfig
-from nlptl.errors import Interrupted, NlptlError, RunFailed, UsageError, legible
-
-# No room, no quota left, and a file as large as one may be here.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# How safetensors (Rust) and torch.save (C++) tell it, neither by an OSError.
-FULL_IN_NATIVE_CODE = (
-    "No space left on device",
-    "File too large",
-    "Disk quota exceeded",
-    "file write failed",
-    "unexpected pos",
-)
+from nlptl.errors import UsageError, legible
 
 
 def print_report(
@@ -59,45 +48,6 @@ def print_error(error: BaseException, *, debug: bool) -> int:
         who = "" if processes.is_leader() else f"process {processes.number()}: "
         print(legible(f"{who}error: {expected}"), file=sys.stderr)
     return expected.exit_code
-
-
-def expected_error(error: BaseException) -> NlptlError:
-    """What went wrong, as the command line says it."""
-    if isinstance(error, NlptlError):
-        return error
-    said = " ".join(str(error).split())[:300]
-    if hasattr(error, "format_message"):  # what Typer finds wrong with the command line
-        return _usage_error(error)
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted("stopped")
-    # PyTorch has a class for a GPU that is full and a sentence for a host that is.
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in said
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or "Cannot allocate memory" in said  # what native code says of a file that it cannot map
-    ):
-        return RunFailed("out of memory", None, "lower --batch-size or --max-length")
-    if isinstance(error, OSError) and error.errno in FULL:
-        where = None if error.filename is None else str(error.filename)
-        return RunFailed("the disk is full", where, "make room, then go on with --resume")
-    if any(words in said for words in FULL_IN_NATIVE_CODE):
-        return RunFailed("the disk is full", None, "make room, then go on with --resume")
-    said = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return RunFailed(f"internal: {said}", None, "run again with --debug and report it")
-
-
-def _usage_error(error: Any) -> UsageError:
-    context = getattr(error, "ctx", None)
-    remedy = f"see `{context.command_path if context is not None else 'nlptl'} --help`"
-    if type(error).__name__ == "NoSuchOption":
-        near = f" (did you mean {error.possibilities[0]}?)" if error.possibilities else ""
-        return UsageError(f"no such option: {error.option_name}{near}", None, remedy)
-    message = error.format_message().replace("Value error, ", "").rstrip(".")
-    cause, question, suggestion = message.partition(". Did you mean ")
-    near = f" (did you mean {suggestion.rstrip('?')}?)" if question else ""
-    return UsageError(cause[:1].lower() + cause[1:] + near, None, remedy)
 
 
 def json_values(value: Any) -> Any:

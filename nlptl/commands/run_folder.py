@@ -9,7 +9,6 @@ import errno
 import json
 import os
 import shlex
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from nlptl import processes
 from nlptl.commands.output_lock import LOCK, check_unlocked, lock
 from nlptl.config import RunConfig, Section, dump, load_config, validated
 from nlptl.errors import ConfigError, DataError, RunFailed, UsageError
+from nlptl.training.checkpoints import clear_away
 
 # What a run may change when it goes on, because the result does not depend on it.
 FREE_TO_CHANGE = {"output", "device", "offline", "tracker", "checkpoint_minutes", "log_steps"}
@@ -67,13 +67,8 @@ def _opened(output: Path | None, *, resume: bool, force: bool, outputs: Outputs)
         _checked(
             output, resume=resume, force=force, outputs=outputs
         )  # as no other run can change it from now on
-        if force and not resume:
-            for name in outputs.names:
-                path = output / name
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+        for name in outputs.names:
+            clear_away(output / name, afresh=force and not resume)
     except OSError as error:
         raise _unwritable(output, error) from None
     return output

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nlptl.data.columns import UNNAMED, Columns
@@ -15,6 +15,7 @@ from nlptl.data.memory import held_splits
 from nlptl.data.remote import fetched, is_address
 from nlptl.data.sources import samples_folder
 from nlptl.data.streams import format_and_codec, open_text
+from nlptl.data.unchanged import Mark, file_mark, unchanged
 from nlptl.errors import DataError
 
 FINGERPRINT_BLOCK = 64 * 1024
@@ -26,7 +27,7 @@ LARGEST_SHARE = 100  # of a sample a text that is read whole makes up at most on
 
 @dataclass(frozen=True)
 class LmText:
-    """Texts to read as often as need be, in a fixed order.
+    """Texts to read as often as need be, in a fixed order; their files have to stay as they are at first sight.
 
     One of more than `LONGEST_TEXT` characters, such as a corpus on one line, comes as several, cut at white space.
 
@@ -37,6 +38,7 @@ class LmText:
             if none were named.
         at_hand: further texts, such as the training texts of the task.
         offline: never look for a data set on the Hub.
+        marks: of the files, when they were first read.
     """
 
     sources: tuple[str, ...]
@@ -44,17 +46,23 @@ class LmText:
     at_hand: Sequence[str] = ()
     offline: bool = False
     columns_if_present: bool = False
+    marks: dict[str, Mark | None] = field(default_factory=dict, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:
         for source in self.sources:
-            if format_and_codec(Path(source))[0] == ".txt":
-                texts = _lines(Path(source))
-            else:
-                texts = iterate_texts(
-                    source, self.columns, offline=self.offline, if_present=self.columns_if_present
-                )
-            yield from itertools.chain.from_iterable(map(_pieces, texts))
+            path = Path(source)
+            with unchanged(path, self._first_mark(path)):
+                if format_and_codec(path)[0] == ".txt":
+                    texts = _lines(path)
+                else:
+                    texts = iterate_texts(
+                        source, self.columns, offline=self.offline, if_present=self.columns_if_present
+                    )
+                yield from itertools.chain.from_iterable(map(_pieces, texts))
         yield from itertools.chain.from_iterable(map(_pieces, self.at_hand))
+
+    def _first_mark(self, file: Path) -> Mark | None:
+        return self.marks.setdefault(str(file), file_mark(file))
 
     def check(self) -> None:
         """Open every source for its first text, so that a bad one is found before any work is done.
@@ -93,6 +101,9 @@ class LmText:
         """Changes with the name, size, beginning, middle or end of a file, and with a text at hand.
 
         A large file is not read whole; when it was written and where it lies do not count.
+
+        Raises:
+            DataError: a file has changed or vanished.
         """
         digest = hashlib.sha256()
         for source in self.sources:
@@ -103,7 +114,8 @@ class LmText:
                 if file.is_file():
                     name = file.relative_to(path.parent).as_posix()
                     try:
-                        mark = _content_mark(file)
+                        with unchanged(file, self._first_mark(file)):
+                            mark = _content_mark(file)
                     except FileNotFoundError:
                         cause = "the file has vanished while it was read"
                         raise DataError(cause, str(file), "put it back, and run again") from None

@@ -16,6 +16,7 @@ from nlptl.data.hub import dataset_table, is_hub_name, open_hub
 from nlptl.data.memory import held_splits
 from nlptl.data.streams import format_and_codec, open_text
 from nlptl.data.tables import TABULAR_SUFFIXES, RawTable, open_table, row_table
+from nlptl.data.unchanged import file_mark
 from nlptl.errors import DataError
 
 SPLIT_NAMES = {
@@ -33,7 +34,10 @@ UNLABELLED_FOLDERS = ("unsup", "unsupervised", "unlabeled", "unlabelled")
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a source, not read yet: the tables it is made of, in order."""
+    """One split of a source, not read yet: the tables it is made of, in order.
+
+    However often it is read, its files have to stay as they were when it was located.
+    """
 
     place: str
     openers: Sequence[partial[RawTable]]
@@ -71,7 +75,7 @@ def locate(source: str, offline: bool = False) -> dict[str, Split]:
     if is_folder:
         return _locate_folder(path)
     if exists:
-        return {"train": Split(str(path), [partial(open_table, path)])}
+        return {"train": Split(str(path), [partial(open_table, path, file_mark(path))])}
     if not is_hub_name(source):
         missing_folder = None if path.parent.is_dir() else f"there is no folder {path.parent} either"
         raise DataError("no such file or folder", source, missing_folder or _nearest(path))
@@ -184,7 +188,7 @@ def _in_order(keys: dict[Any, Any]) -> list[str]:
 
 def _split_of_files(folder: Path, key: str, paths: Sequence[Path]) -> Split:
     if len(paths) == 1 and not SHARD.search(paths[0].name.split(".")[0]):
-        return Split(str(paths[0]), [partial(open_table, paths[0])])
+        return Split(str(paths[0]), [partial(open_table, paths[0], file_mark(paths[0]))])
     shards = [SHARD.search(path.name.split(".")[0]) for path in paths]
     totals = {int(shard[2]) if shard else 0 for shard in shards}
     if totals == {0} or len(totals) > 1:
@@ -194,7 +198,7 @@ def _split_of_files(folder: Path, key: str, paths: Sequence[Path]) -> Split:
         raise DataError(
             f"parts of {key} are missing: there are only {listed}", f"in {folder}", "copy all of them"
         )
-    return Split(str(folder / key), [partial(open_table, path) for path in paths])
+    return Split(str(folder / key), [partial(open_table, path, file_mark(path)) for path in paths])
 
 
 def _several(key: str, paths: Sequence[Path], folder: Path) -> DataError:
@@ -243,6 +247,8 @@ def _split_of_classes(folder: Path) -> Split:
 
 
 def _document(path: Path) -> str:
+    if not path.exists():
+        raise DataError("listed in its folder and not there", str(path), "put it back, or mend the link")
     if path.is_file() and path.stat().st_size == 0:
         return ""
     with open_text(path) as text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from nlptl.data.delimited import read_delimited
 from nlptl.data.json_rows import read_json_rows
 from nlptl.data.streams import damage_named, format_and_codec, open_bytes
+from nlptl.data.unchanged import Mark, file_mark, unchanged
 from nlptl.errors import DataError
 
 TABULAR_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
@@ -46,15 +47,19 @@ class RawTable:
     class_names: dict[str, list[str]] = field(default_factory=dict)
 
 
-def open_table(path: Path) -> RawTable:
+def open_table(path: Path, since: Mark | None = None) -> RawTable:
     """Opens a file by its suffix, one of TABULAR_SUFFIXES, with `.gz` or `.zst` after it where compressed.
 
+    Args:
+        since: its mark when it was first looked at, which it must still have.
+
     Raises:
-        DataError: another suffix, or the file is empty, damaged or not what its suffix says; reading the
+        DataError: another suffix, or the file is empty, damaged, not what its suffix says, or changes; reading the
             chunks may raise it too.
     """
     suffix = format_and_codec(path)[0]
-    with damage_named(path):
+    since = since or file_mark(path)
+    with damage_named(path), unchanged(path, since):
         if suffix in (".csv", ".tsv"):
             table = row_table(str(path), *read_delimited(path, "\t" if suffix == ".tsv" else ","))
         elif suffix in (".json", ".jsonl"):
@@ -75,7 +80,12 @@ def open_table(path: Path) -> RawTable:
     twice = [name for name, count in Counter(table.names).items() if count > 1 and name]
     if twice:
         raise DataError(f"two columns are named {twice[0]!r}", f"in {path}", "rename one of them")
-    return table
+
+    def chunks(wanted: Sequence[str]) -> Iterator[Chunk]:
+        with unchanged(path, since):
+            yield from table.chunks(wanted)
+
+    return replace(table, chunks=chunks)
 
 
 def row_table(
@@ -111,7 +121,9 @@ def _columnar_table(path: Path, suffix: str) -> RawTable:
 
     def open_source() -> pa.NativeFile:
         if not compressed:
-            return pa.memory_map(str(path))
+            return pa.OSFile(
+                str(path)
+            )  # not mapped: of a mapped file that is cut short the process would die
         with open_bytes(path) as stream:
             return pa.BufferReader(stream.read())
 

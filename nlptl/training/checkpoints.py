@@ -38,6 +38,20 @@ def restore_retired(folder: Path) -> None:
         os.replace(retired, folder)
 
 
+def clear_away(path: Path, *, afresh: bool) -> None:
+    """Remove what a run that was killed has left of a removed folder, and `afresh` the file or folder itself.
+
+    A folder loses its name first: half removed it would be taken for whole.
+    """
+    removed = path.with_name(f".{path.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    if afresh and path.is_dir() and not path.is_symlink():
+        os.replace(path, removed)
+        shutil.rmtree(removed)
+    elif afresh:
+        path.unlink(missing_ok=True)
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint in a run's `checkpoints` folder; half-written ones have another name."""
     found = [path for path in folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]

@@ -123,3 +123,16 @@ def test_what_a_fork_has_of_a_lock_does_not_outlive_its_parent(tmp_path: Path) -
     )
     with locks_released():
         lock(tmp_path)
+
+
+def test_a_lock_that_can_no_longer_be_removed_is_left_and_means_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch, locks_released():
+        lock(tmp_path)
+        patch.setattr(Path, "unlink", refuse)
+    assert (tmp_path / LOCK).exists()
+    check_unlocked(tmp_path)

@@ -58,6 +58,26 @@ def test_force_replaces_a_run_but_none_of_the_users_files_in_it(tmp_path: Path) 
     assert open_run_folder(folder, resume=False, force=True) == folder
 
 
+def test_a_folder_that_is_being_removed_is_not_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed while it removes a former one leaves no half of a model under its name."""
+    folder = a_run(tmp_path / "run")
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_run_folder(folder, resume=False, force=True)
+    assert not (folder / "model").exists()
+    assert any(path.name.endswith(".removed") for path in folder.iterdir())
+    open_run_folder(folder, resume=True, force=False)
+    assert not any(path.name.endswith(".removed") for path in folder.iterdir())
+
+
 @pytest.mark.parametrize(
     "names",
     [

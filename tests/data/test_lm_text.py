@@ -178,3 +178,28 @@ def test_a_corpus_on_one_line_comes_in_parts_and_whole(
         assert max(map(len, parts)) <= 100
     parts = list(find_lm_text([str(tmp_path / "words.txt")]))
     assert " ".join(part.strip() for part in parts[:-1]) == words, "no word is cut"
+
+
+@pytest.mark.parametrize("name", ["b.txt", "c.jsonl"])
+def test_a_file_that_is_written_to_between_two_readings_is_an_error(name: str, folder: Path) -> None:
+    """Else the tokens of one text would be kept under the fingerprint of another."""
+    text = find_lm_text([str(folder / name)])
+    before = text.fingerprint()
+    with open(folder / name, "ab") as file:
+        file.write(b'{"text": "one more"}\n')
+    for read in (lambda: list(text), text.fingerprint):
+        with pytest.raises(
+            DataError, match=f"the file has changed while it was read, in .*{name}; run again"
+        ):
+            read()
+    assert find_lm_text([str(folder / name)]).fingerprint() != before
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "long.txt"
+    file.write_text("a line of text\n" * 10_000, encoding="utf-8")
+    reading = iter(find_lm_text([str(file)]))
+    next(reading)
+    os.truncate(file, 15 * 5000)  # at the end of a line, which tells nothing
+    with pytest.raises(DataError, match="the file has changed while it was read"):
+        list(reading)

@@ -173,3 +173,13 @@ def test_the_split_to_evaluate_on_is_test_then_validation_or_the_one_asked_for(t
     assert load_rows(str(tmp_path), labels="required")[0]["text"][:] == ["b"]
     with pytest.raises(DataError, match=r"no test split.*train, validation"):
         load_rows(str(tmp_path), labels="required", split="test")
+
+
+def test_a_text_of_a_class_that_is_listed_and_not_there_is_an_error(tmp_path: Path) -> None:
+    """A link to nothing, or a file that was removed since."""
+    for name in ("pos", "neg"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("a film")
+    (tmp_path / "pos" / "b.txt").symlink_to("gone.txt")
+    with pytest.raises(DataError, match=r"listed in its folder and not there, .*b\.txt; put it back"):
+        read_splits(str(tmp_path))

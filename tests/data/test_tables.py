@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nlptl.data.datasets import load_rows
+from nlptl.data.sources import locate
 from nlptl.data.tables import CHUNK_ROWS, open_table
 from nlptl.errors import DataError
 
@@ -178,3 +180,42 @@ def test_text_that_is_not_utf8_within_parquet_is_an_error(tmp_path: Path) -> Non
     pq.write_table(pa.table({"text": raw, "label": ["a", "b"]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="not UTF-8, in rows 0 to 1"):
         read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".arrow"])
+@pytest.mark.parametrize("how", ["shrinks", "grows", "is replaced"])
+def test_a_file_that_changes_while_it_is_read_is_an_error(how: str, suffix: str, tmp_path: Path) -> None:
+    """Not half the rows that pass for all of them, nor the end of the process, as of a mapped file that shrinks."""
+    path = tmp_path / f"rows{suffix}"
+    rows = {"text": [f"review {number} of a film" for number in range(20_000)]}
+    if suffix == ".parquet":
+        pq.write_table(pa.table(rows), path, row_group_size=4000)
+    elif suffix == ".arrow":
+        with pa.ipc.new_file(str(path), pa.table(rows).schema) as writer:
+            writer.write_table(pa.table(rows), max_chunksize=4000)
+    else:
+        lines = rows["text"] if suffix == ".csv" else [json.dumps({"text": text}) for text in rows["text"]]
+        path.write_text("\n".join(["text"] * (suffix == ".csv") + lines) + "\n", encoding="utf-8")
+    chunks = open_table(path).chunks(["text"])
+    next(chunks)
+    if how == "shrinks":
+        os.truncate(path, path.read_bytes().rindex(b"\n", 0, path.stat().st_size * 3 // 4) + 1)
+    elif how == "grows":
+        with path.open("ab") as file:
+            file.write(b'{"text": "one more"}\n')
+    else:
+        (tmp_path / "new").write_bytes(path.read_bytes())
+        os.replace(tmp_path / "new", path)
+    with pytest.raises(DataError, match=f"rows{suffix}"):
+        list(chunks)
+
+
+def test_a_split_is_of_the_file_that_was_located(tmp_path: Path) -> None:
+    """Rows that are counted first and read then are those that were counted."""
+    path = tmp_path / "rows.csv"
+    path.write_text("text\na\nb\n", encoding="utf-8")
+    split = locate(str(path))["train"]
+    assert [list(table.chunks(["text"])) for table in split.tables()] == [[{"text": ["a", "b"]}]]
+    path.write_text("text\na\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"the file has changed while it was read, in .*rows\.csv; run again"):
+        next(split.tables())

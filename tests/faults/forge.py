@@ -9,6 +9,7 @@ removed, and every folder that is made, is one. What native code opens is not se
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import mmap
 import os
@@ -17,6 +18,7 @@ import signal
 import struct
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Any
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 ORPHANS = 20  # seconds in which what a dead command had started has to end
+HUNG = 180  # seconds after which a command is told to say where it hangs, and ended
 
 
 def main() -> None:
@@ -60,7 +63,7 @@ def run(
     strike: dict[str, Any],
 ) -> dict[str, Any]:
     """One command line in a folder, in a child that is struck; how it ended."""
-    places = mmap.mmap(-1, 8)
+    places = mmap.mmap(-1, 16)
     with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
         began = time.monotonic()
         child = os.fork()
@@ -71,9 +74,13 @@ def run(
             os.chdir(folder)
             os.environ.update(environment)
             _child(words, strike, Counter(places, folder, strike))
+        hung = threading.Timer(HUNG, os.kill, (child, signal.SIGABRT))
+        hung.start()
         if "after" in strike:
-            _strike_later(child, began + strike["after"], strike["signal"])
-        _, status = os.waitpid(child, 0)
+            _strike_later(child, began + strike["after"], strike)
+        status, rival = _waited_for_end(child, lambda: run(strike["rival"], folder, environment, {}))
+        hung.cancel()
+        hung.join()  # before the next fork
         seconds = time.monotonic() - began
         orphans = _outlive(child)
         printed.seek(0)
@@ -84,16 +91,23 @@ def run(
             "said": said.read().decode(errors="replace"),
             "seconds": seconds,
             "places": struct.unpack("q", places[:8])[0],
+            "readings": struct.unpack("q", places[8:])[0],
             "orphans": orphans,
+            "hung": seconds > HUNG,
+            "rival": rival,
         }
 
 
 class Counter:
-    """Counts the places where a job writes, and openings of one of its files, and strikes at the chosen one."""
+    """Counts the places where a job writes, and openings of its data file, and strikes at the chosen one.
 
-    def __init__(self, places: mmap.mmap, folder: str, strike: dict[str, Any]) -> None:
-        self.places, self.folder, self.strike = places, os.path.realpath(folder), strike
-        self.opened, self.struck = 0, os.getpid()
+    Args:
+        counts: of the places and of the openings, shared with the processes that the job starts.
+    """
+
+    def __init__(self, counts: mmap.mmap, folder: str, strike: dict[str, Any]) -> None:
+        self.counts, self.folder, self.strike = counts, os.path.realpath(folder), strike
+        self.struck = os.getpid()
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -107,21 +121,36 @@ class Counter:
     def _opening(self, path: str, writes: bool) -> None:
         if writes:
             self._writing(path)
-        elif path == self.strike.get("file"):
-            self.opened += 1
-            if self.opened == self.strike["opening"]:
-                _damage(Path(path), self.strike["damage"])
+        elif path == self.strike.get("file") and self._count(1) == self.strike.get("opening"):
+            _damage(Path(path), self.strike["damage"])
 
     def _writing(self, path: Any) -> None:
         # What is removed in a folder that is open has a name without a folder: it counts as the job's.
         if os.path.isabs(path) and not os.path.realpath(os.path.dirname(path)).startswith(self.folder):
             return
-        (count,) = struct.unpack("q", self.places[:8])
-        self.places[:8] = struct.pack("q", count + 1)
-        if count + 1 == self.strike.get("place"):
-            os.kill(self.struck, self.strike["signal"])
-            if self.strike["signal"] == signal.SIGKILL:
-                time.sleep(60)  # of a process of the command's own, which is to die with it
+        place = self.strike.get("place")
+        count = self._count(0)
+        if count == place or count == self.strike.get("place_again"):
+            if "forbidden" in self.strike:
+                _forbid(Path(self.strike["forbidden"]))
+            elif "damage" in self.strike:
+                _damage(Path(self.strike["file"]), self.strike["damage"])
+            else:
+                os.kill(self.struck, self.strike["signal"])
+                if self.strike["signal"] == signal.SIGKILL:
+                    time.sleep(60)  # of a process of the command's own, which is to die with it
+
+    def _count(self, which: int) -> int:
+        field = slice(8 * which, 8 * which + 8)
+        count = int(struct.unpack("q", self.counts[field])[0]) + 1
+        self.counts[field] = struct.pack("q", count)
+        return count
+
+
+def _forbid(output: Path) -> None:
+    """Nothing more can be made or removed in the output, or beside it where it is a file."""
+    for folder in [path for path in (output, *output.rglob("*")) if path.is_dir()] or [output.parent]:
+        folder.chmod(0o555)
 
 
 def _damage(file: Path, how: str) -> None:
@@ -130,6 +159,9 @@ def _damage(file: Path, how: str) -> None:
     elif how == "shrinks":
         with open(file, "rb+") as opened:
             opened.truncate(file.stat().st_size // 2)
+    elif how == "halves":  # at the end of a line, which tells nothing
+        with open(file, "rb+") as opened:
+            opened.truncate(file.read_bytes().index(b"\n", file.stat().st_size // 2) + 1)
     else:
         with open(file, "ab") as opened:
             opened.write(b'{"text": "one row more", "label": "good"}\n')
@@ -140,6 +172,7 @@ def _child(words: list[str], strike: dict[str, Any], counter: Counter) -> None:
     try:
         from nlptl import cli
 
+        faulthandler.enable()
         _limit(strike)
         sys.addaudithook(counter)
         sys.argv = ["nlptl", *words]
@@ -167,12 +200,26 @@ def _limit(strike: dict[str, Any]) -> None:
             raise OSError(ctypes.get_errno(), "capset")
 
 
-def _strike_later(child: int, moment: float, number: int) -> None:
+def _waited_for_end(child: int, meanwhile: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any] | None]:
+    """The child's status, and what came of the command line that ran while the child was stopped."""
+    rival = None
+    while True:
+        _, status = os.waitpid(child, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            return status, rival
+        rival = meanwhile()
+        os.kill(child, signal.SIGCONT)
+
+
+def _strike_later(child: int, moment: float, strike: dict[str, Any]) -> None:
     while time.monotonic() < moment:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return
         time.sleep(min(0.002, max(0.0, moment - time.monotonic())))
-    os.kill(child, number)
+    if "damage" in strike:
+        _damage(Path(strike["file"]), strike["damage"])
+    else:
+        os.kill(child, strike["signal"])
 
 
 def _outlive(session: int) -> int:

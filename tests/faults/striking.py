@@ -7,10 +7,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ import nlptl.training.checkpoints as checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 FORGE = Path(__file__).with_name("forge.py")
-UNFINISHED = (".partial", ".retired")
+UNFINISHED = (".partial", ".retired", ".removed")
+NAMES = (
+    "pretrain ulmfit", "pretrain gpt", "finetune ulmfit", "finetune gpt", "finetune freeze", "extract-features parquet",
+    "extract-features npy", "predict", "evaluate", "compare",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,10 @@ class Ended:
 
     Attributes:
         places: where it wrote, counted; see `forge.py`.
+        readings: how often it opened its data file.
         orphans: processes that it had started and that did not end with it.
+        hung: it had to be ended; what it said ends with where it was.
+        rival: how the command line ended that ran while it was stopped.
     """
 
     code: int
@@ -37,7 +45,15 @@ class Ended:
     said: str
     seconds: float
     places: int
+    readings: int
     orphans: int
+    hung: bool
+    rival: dict[str, Any] | None
+
+    @property
+    def is_native(self) -> bool:
+        """Native code has ended the process, as it does where it gets no memory and knows no error for it."""
+        return not self.hung and self.code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGTRAP, 127)
 
     @property
     def is_clear(self) -> bool:
@@ -68,14 +84,20 @@ class Forge:
         """Run a command line in a folder, where its cache is, too.
 
         Args:
-            strike: `signal` with `after` so many seconds or at the `place` of that number; `file_bytes` that a file
-                may have at most; `memory` in bytes beside what is mapped; `powerless` before permissions; a `file`
-                that is damaged (`damage`: vanishes, shrinks, grows) at its `opening` of that number.
+            strike: `signal` with `after` so many seconds or at the `place` of that number, once more at `place_again`;
+                `rival`, a command line that runs while this one has stopped itself (SIGSTOP); `forbidden`, a
+                folder or file where from that `place` on nothing more can be made; `powerless` before permissions;
+                `file_bytes` that a file may have at most; `memory` in bytes beside what is mapped; a `file` that is
+                damaged (`damage`: vanishes, shrinks, halves, grows) `after`, at a `place`, or at its `opening` of
+                that number.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
+        exact = ("--device", "cpu", "--precision", "fp32", "--offline")
+        if "rival" in strike:
+            strike["rival"] = [*map(str, strike["rival"]), *exact]
         request = {
-            "words": [*map(str, words), "--device", "cpu", "--precision", "fp32", "--offline"],
+            "words": [*map(str, words), *exact],
             "folder": str(folder),
             "environment": {"NLPTL_CACHE": str(folder / "cache")},
             "strike": strike,
@@ -98,6 +120,7 @@ class Job:
         output: the name of what it writes.
         data: the file that it reads, by the name that it is to have in the job's folder, and where to copy it from.
         go_on: what is added to go on after a strike, or to start afresh where there is no going on.
+        otherwise: what is added for another result, such as a former run may have left.
         result: what the output comes to; two outputs with the same are equal.
     """
 
@@ -107,6 +130,7 @@ class Job:
     data: tuple[str, Path]
     go_on: str
     result: Callable[[Path], Any]
+    otherwise: tuple[str, ...] = ("--seed", "1")
 
     def line(self, *more: str) -> list[str]:
         """The command line with its output."""
@@ -119,31 +143,12 @@ class Job:
         """A new folder with the data in it."""
         folder.mkdir(parents=True)
         (folder / "cache").mkdir()
-        shutil.copy(self.data[1], folder / self.data[0])
+        self.restore(folder)
         return folder
 
-    @property
-    def is_run(self) -> bool:
-        """Whether it trains into a folder of checkpoints."""
-        return self.command in ("pretrain", "finetune")
-
-
-@dataclass
-class Tally:
-    """What came of the strikes at one command."""
-
-    strikes: int = 0
-    equal: int = 0
-    clear: int = 0
-    lost: list[str] = field(default_factory=list)
-
-    def figures(self) -> dict[str, Any]:
-        return {
-            "strikes": self.strikes,
-            "resumed_equal": self.equal,
-            "clear_errors": self.clear,
-            "lost": len(self.lost),
-        }
+    def restore(self, folder: Path) -> None:
+        """The data as it was, up to the time at which it was written."""
+        shutil.copy2(self.data[1], folder / self.data[0])
 
 
 def trained(folder: Path) -> Any:
@@ -153,13 +158,24 @@ def trained(folder: Path) -> Any:
 
 
 def compared(folder: Path) -> Any:
-    """The figures of a comparison, without what its cells took."""
+    """The figures of a comparison, without what its cells took, and the models that it keeps."""
     with open(folder / "results.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         del row["seconds"], row["peak_memory_mb"]
-    json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return rows
+    kept = {file.parent.name: digest(file) for file in (folder / "models").glob("*/model.safetensors")}
+    return rows, kept
+
+
+def evaluated(folder: Path) -> Any:
+    """The figures of an evaluation and its rows."""
+    return [digest(folder / name) for name in ("metrics.json", "predictions.parquet")]
+
+
+def array(file: Path) -> Any:
+    """Vectors and what is said of them beside them."""
+    beside = file.with_name(f"{file.name}.json")
+    return digest(file), digest(beside) if beside.exists() else None
 
 
 def digest(file: Path) -> str:
@@ -191,7 +207,7 @@ def half_written(job: Job, folder: Path, whole: Path, known: Sequence[Any]) -> l
         return [] if job.result(output) in known else [f"{job.output} is neither the old one nor whole"]
     if (output / "metrics.json").exists() and job.result(output) not in known:
         wrong.append("metrics.json stands beside an unfinished model")
-    if (output / "results.json").exists() and job.result(output) not in known:
+    if (output / "results.json").exists() and job.result(output) not in known and not _failed_cells(output):
         wrong.append("results.json is not whole")
     for file in output.glob("**/*.json"):
         if not any(part.endswith(UNFINISHED) for part in file.parts):
@@ -208,6 +224,12 @@ def half_written(job: Job, folder: Path, whole: Path, known: Sequence[Any]) -> l
         if last is not None and like is not None:
             wrong += _incomplete(last, like)
     return wrong
+
+
+def _failed_cells(comparison: Path) -> list[str]:
+    """The errors of cells that a comparison tells, and that it tries again when it goes on."""
+    points = json.loads((comparison / "results.json").read_text(encoding="utf-8"))["points"]
+    return [cell["error"] for point in points for cell in point["cells"] if cell["error"]]
 
 
 def _incomplete(folder: Path, like: Path) -> list[str]:

@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.faults.striking import Ended, Forge, Job, Tally, half_written, last_step
+from tests.faults.striking import NAMES, Ended, Forge, Job, half_written, last_step
+from tests.faults.tally import Tally, TallyOf
 
-NAMES = (
-    "pretrain ulmfit", "pretrain gpt", "finetune ulmfit", "finetune gpt", "finetune freeze", "extract-features parquet",
-    "extract-features npy", "predict", "compare",
-)  # fmt: skip
-FORMER = 4  # every fourth run replaces what a former one has left
-TWICE = 3  # every third is struck once more when it goes on
+FORMER = 3  # every third run replaces what a former one has left
+CHAIN = 4  # kills of a run and of what goes on with it, at most, before it may go on to its end
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(4 * 3600)]
 
 
@@ -30,58 +27,64 @@ def test_killed(
     strikes: int,
     whole: Callable[[str], tuple[Path, Ended]],
     former: Callable[[str, Path], None],
-    tally: Callable[[str], Tally],
+    tally: TallyOf,
     tmp_path: Path,
 ) -> None:
     job, (reference, undisturbed), count = jobs[name], whole(name), tally(name)
+    expected = job.result(reference / job.output)
     draw = random.Random(name)
-    for number in range(strikes):
-        folder = job.prepare(tmp_path / str(number))
-        known = [job.result(reference / job.output)]
+    number, killed = 0, 0
+    while killed < strikes:
+        folder, known = job.prepare(tmp_path / str(number)), [expected]
         afresh = number % FORMER == FORMER - 1
         if afresh:
             former(name, folder)
-            if (folder / job.output).exists():
-                known.append(job.result(folder / job.output))
-        strike: dict[str, Any] = {"signal": signal.SIGKILL}
-        if number % 2:
-            strike["place"] = draw.randrange(1, undisturbed.places + 1)
-        else:
-            strike["after"] = draw.uniform(0, undisturbed.seconds)
-        where = f"{strike}{' over a former output' if afresh else ''}"
-        ended = forge.run(job.line("--force") if afresh and known[1:] else job.line(), folder, **strike)
-        count.strikes += 1
-        count.lost += judged(job, folder, reference, ended, known, where)
-        if number % TWICE == TWICE - 1 and ended.code == -signal.SIGKILL:
-            before = last_step(folder / job.output)
-            again = {"signal": signal.SIGKILL, "after": draw.uniform(0, undisturbed.seconds)}
-            ended = forge.run(job.line(job.go_on), folder, **again)
-            count.strikes += 1
-            count.lost += judged(job, folder, reference, ended, known, f"{where}, then {again}")
-            if ended.code == -signal.SIGKILL and last_step(folder / job.output) < before:
+            known.append(job.result(folder / job.output))
+        line, step, where = job.line(*["--force"] * afresh), 0, "over a former output" if afresh else "anew"
+        for turn in range(draw.randint(1, CHAIN)):
+            # What goes on has less to do than the whole: its strikes are drawn from a shorter time.
+            strike = moment(draw, undisturbed, 1 if turn == 0 else 0.6)
+            where = f"{where}, {strike}"
+            ended = forge.run(line, folder, **strike)
+            hit = ended.code == -signal.SIGKILL
+            killed += hit
+            if hit:
+                count.strikes += 1
+                count.lost += [f"{where}: {ended.orphans} processes go on"] if ended.orphans else []
+            else:
+                count.count(ended, where, struck=False, codes=(2,))  # the run that is there is the former one
+            count.lost += [
+                f"{where}: {each}" for each in half_written(job, folder, reference / job.output, known)
+            ]
+            if turn and last_step(folder / job.output) < step:
                 count.lost.append(f"{where}: its last checkpoint is gone")
-        finish(job, forge, folder, known[0], count, where)
+            if not hit:
+                break
+            step, line = last_step(folder / job.output), job.line(job.go_on)
+        finish(job, forge, folder, expected, count, where)
         shutil.rmtree(folder)
+        number += 1
 
 
-def judged(job: Job, folder: Path, reference: Path, ended: Ended, known: list[Any], where: str) -> list[str]:
-    """What is wrong after a strike."""
-    wrong = half_written(job, folder, reference / job.output, known)
-    if ended.orphans:
-        wrong.append(f"{ended.orphans} processes go on without end")
-    if ended.code not in (0, -signal.SIGKILL):
-        wrong.append(f"exit code {ended.code}: {ended.said[-300:]}")
-    return [f"{where}: {each}" for each in wrong]
+def moment(draw: random.Random, undisturbed: Ended, share: float) -> dict[str, Any]:
+    """When to kill: at a place where something is written, or after some time."""
+    strike: dict[str, Any] = {"signal": signal.SIGKILL}
+    if draw.random() < 0.5:
+        strike["place"] = draw.randint(1, max(1, round(share * undisturbed.places)))
+    else:
+        strike["after"] = round(draw.uniform(0, share * undisturbed.seconds), 3)
+    return strike
 
 
 def finish(job: Job, forge: Forge, folder: Path, expected: Any, count: Tally, where: str) -> None:
     """Go on to the end, or where that is clearly refused start afresh; the result is that of an undisturbed run."""
     ended = forge.run(job.line(job.go_on), folder)
+    count.judge(ended, f"{where}, then {job.go_on}")
     if ended.code and ended.is_clear:
-        count.clear += 1
         ended = forge.run(job.line("--force"), folder)
+        count.judge(ended, f"{where}, then --force", codes=())
     if ended.code:
-        count.lost.append(f"{where}: it does not go on: exit code {ended.code}: {ended.said[-300:]}")
+        count.lost.append(f"{where}: it does not go on")
     elif job.result(folder / job.output) != expected:
         count.lost.append(f"{where}: the result is another")
     elif left := [path.name for path in (folder / job.output).parent.rglob(".*.partial")]:

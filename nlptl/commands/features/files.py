@@ -80,9 +80,11 @@ def feature_file(path: Path, labels: pa.DataType | None, facts: Mapping[str, str
                 with suppress(OSError):  # what went wrong first is what counts
                     file.close()
             with _write_errors(path):
-                for made, name in names.items():
-                    if name is not None:
-                        os.replace(made, name)
+                whole = {made: name for made, name in names.items() if name is not None}
+                if len(whole) > 1:  # a kill between the renames leaves no file rather than one of two runs
+                    path.unlink(missing_ok=True)
+                for made, name in whole.items():
+                    os.replace(made, name)
         finally:
             for made in names:
                 made.unlink(missing_ok=True)

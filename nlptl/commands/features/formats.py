@@ -48,7 +48,10 @@ class FeatureFile(ABC):
 
     @classmethod
     def names(cls, path: Path) -> dict[Path, Path | None]:
-        """Every file that is made -> the name that it gets at the end, in this order; None where it has served."""
+        """Every file that is made -> the name that it gets at the end, in this order; None where it has served.
+
+        What lies beside the file gets its name first: where `path` is, all that belongs to it is there.
+        """
         return {in_the_making(path): path}
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -132,6 +133,27 @@ def test_an_npy_file_may_be_mapped_and_has_no_more_than_its_header_beside_its_nu
             put(FeatureRow(number, None, vector))
     np.testing.assert_array_equal(np.load(tmp_path / "f.npy", mmap_mode="r"), rows)
     assert (tmp_path / "f.npy").stat().st_size == 128 + rows.nbytes
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_an_array_never_stands_beside_the_description_of_another(
+    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that replaces an older one ends at each of its two renames."""
+    path, renames = tmp_path / "f.npy", []
+
+    def replace(made: Path, name: Path) -> None:
+        renames.append(name)
+        if len(renames) == moment:
+            raise KeyboardInterrupt
+        os.rename(made, name)
+
+    with feature_file(path, None, FACTS) as put:
+        put(FeatureRow(0, None, np.zeros(4, dtype=np.float32)))
+    monkeypatch.setattr(files.os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt), feature_file(path, None, {**FACTS, "model": "another"}) as put:
+        put(FeatureRow(0, None, np.ones(4, dtype=np.float32)))
+    assert not path.exists()  # what is left says of itself that it is not whole
 
 
 @pytest.mark.parametrize("level", ["text", "token"])
