@@ -16,7 +16,7 @@ def file_mark(path: Path) -> Mark | None:
     """What changes when a file is replaced or written to; None of what is no file, such as a pipe, or not there."""
     try:
         facts = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # not there, or no name for a file
         return None  # whoever opens it will say so
     return (facts.st_ino, facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None
 

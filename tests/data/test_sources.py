@@ -181,5 +181,5 @@ def test_a_text_of_a_class_that_is_listed_and_not_there_is_an_error(tmp_path: Pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.txt").write_text("a film")
     (tmp_path / "pos" / "b.txt").symlink_to("gone.txt")
-    with pytest.raises(DataError, match=r"listed in its folder and not there, .*b\.txt; put it back"):
+    with pytest.raises(DataError, match=r"a link that leads nowhere, at .*b\.txt; mend the link"):
         read_splits(str(tmp_path))
