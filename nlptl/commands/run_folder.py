@@ -244,9 +244,11 @@ def write_text(file: Path, text: str) -> None:
         ) from None
 
 
-def saved_config_file(config_file: Path | None, options: Mapping[str, Any], resume: bool) -> Path | None:
+def saved_config_file(
+    config_file: str | Path | None, options: Mapping[str, Any], resume: bool
+) -> Path | None:
     """The config file to read: the one named; for `--resume` without one, that of the run itself."""
     output = options.get("output")
     if config_file is None and resume and output is not None and (Path(output) / "config.yaml").is_file():
         return Path(output) / "config.yaml"
-    return config_file
+    return None if config_file is None else Path(config_file)

@@ -124,6 +124,7 @@ class RunTrainer(Trainer):
             # Each drops units of its own; where as many go on as there were, their random numbers are restored.
             set_seed((self.plan.seed + processes.number()) % 2**32)
         self.began = self.saved = time.monotonic()
+        self.first_step = 0  # of this process
         with stop_on_signal() as self.stop:
             try:
                 if checkpoint is None or not self._read_run_state(checkpoint).stopped_early:
@@ -284,7 +285,7 @@ class RunTrainer(Trainer):
     def _show(self, line: dict[str, Any]) -> None:
         done, total = self.state.global_step, self.state.max_steps
         since = time.monotonic() - self.began
-        fresh = done - self._initial_global_step
+        fresh = done - self.first_step
         left = since / fresh * (total - done) if fresh else None
         self.reporter.advance(done, figures_line(line), left)
 
@@ -405,6 +406,7 @@ class _Housekeeping(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self.trainer.first_step = state.global_step
         self.trainer.reporter.start(self.trainer.plan.stage, state.max_steps)
 
     def on_epoch_begin(
