@@ -105,6 +105,7 @@ def finetune(
     lm_text: Text | None = None,
     epochs: int | None = None,
     learning_rate: float | None = None,
+    ngrams: int | None = None,
     calibrate: bool | None = None,
     config: Place | None = None,
     resume: bool = False,
@@ -131,6 +132,7 @@ def finetune(
         "lm_text": lm_text,
         "epochs": epochs,
         "learning_rate": learning_rate,
+        "ngrams": ngrams,
         "calibrate": calibrate,
     }
     call = _Call(FinetuneConfig, ("model", "data", "output"), config, resume, force, verbose)

@@ -249,6 +249,9 @@ def finetune(
     early_stopping: Annotated[
         int | None, _option("Stop after so many epochs without a gain; 0 for never.")
     ] = None,
+    ngrams: Annotated[
+        int | None, _option("Score n-grams of up to N tokens beside the model; 0 for none.", metavar="N")
+    ] = None,
     calibrate: Annotated[
         bool | None, _option("Fit the probabilities to the validation data at the end.", "--calibrate")
     ] = None,

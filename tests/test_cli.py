@@ -62,7 +62,7 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         f"--model m --data d --validation v --test t {COLUMNS} --limit 50 --strategy freeze --head mlp --lm-text a b"
         " --no-lm-tuning --backward-model b --epochs 2 --learning-rate 0.1 --discriminative-decay 2"
         " --no-gradual-unfreezing --schedule cosine --lm-weight 0.5 --pair-symmetric --class-weight balanced"
-        " --early-stopping 3 --calibrate",
+        " --early-stopping 3 --ngrams 2 --calibrate",
         {
             "model": "m",
             "data": "d",
@@ -84,6 +84,7 @@ ALL_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "class_weight": "balanced",
             "early_stopping": 3,
             "pair_symmetric": True,
+            "ngrams": 2,
             "calibrate": True,
             **COLUMN_KEYS,
         },

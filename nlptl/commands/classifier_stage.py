@@ -30,7 +30,14 @@ from nlptl.training.runs import peak_memory_mb
 from nlptl.version import __version__
 
 # Beginnings of the config's keys that say nothing of the features: the head's, and where the config was read from.
-NOT_OF_THE_BODY = ("head", "problem_type", "calibration_temperature", "_name_or_path")
+NOT_OF_THE_BODY = (
+    "head",
+    "problem_type",
+    "calibration_temperature",
+    "ngrams",
+    "longest_ngram",
+    "_name_or_path",
+)
 
 
 @dataclass(frozen=True)

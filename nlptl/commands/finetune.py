@@ -25,6 +25,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_choice import chosen_language_models
 from nlptl.commands.language_model_stage import tune_language_model
 from nlptl.commands.model_card import classifier_card
+from nlptl.commands.ngram_stage import add_ngrams
 from nlptl.commands.output_lock import locks_released
 from nlptl.commands.prediction import Classifier, load_classifier, measured
 from nlptl.commands.tuning_text import tuning_text
@@ -96,9 +97,22 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     work = train_end_to_end(stage) if config.strategy == "fine-tune" else train_on_frozen_features(stage)
 
     final = load_classifier(str(folder / "model"), config)
-    calibration: dict[str, Any] = {}
+    added: dict[str, Any] = {}
+    if config.ngrams:
+        added["ngrams"], note = add_ngrams(
+            final,
+            folder / "model",
+            train,
+            validation,
+            longest=config.ngrams,
+            balanced=config.class_weight == "balanced",
+            seed=config.seed,
+            reporter=invocation.reporter,
+        )
+        notes.append(note)
+        invocation.reporter.note(note)
     if config.calibrate:
-        calibration["calibration"], note = calibrate(final, folder / "model", task)
+        added["calibration"], note = calibrate(final, folder / "model", task)
         notes.append(note)
         invocation.reporter.note(note)
     parts = {"validation": task.validation, "test": task.test}
@@ -118,7 +132,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
         "tokens_per_second": round(work.tokens / max(work.seconds, 1e-9), 1),
         "peak_memory_mb": round(work.peak_memory_mb, 1),
         **figures,
-        **calibration,
+        **added,
     }
     run_folder.write_text(folder / "README.md", classifier_card(invocation.call, report, notes))
     run_folder.write_json(folder / "metrics.json", report)
@@ -205,6 +219,9 @@ def _with_recipes(config: FinetuneConfig, source: ModelFolder) -> FinetuneConfig
     if config.pair_symmetric and not hasattr(family.config_class, "pair_symmetric"):
         cause = f"{family.name} reads a pair of texts in one order"
         raise ConfigError(cause, "--pair-symmetric", "leave it out, or add each pair the other way round")
+    if config.pair_symmetric and config.ngrams:
+        cause = "n-grams are read in one order"
+        raise ConfigError(cause, "--pair-symmetric with --ngrams", "leave one of them out")
     if config.lm_text and config.lm_tuning is None:
         config = config.model_copy(update={"lm_tuning": True})
     if config.strategy == "freeze":

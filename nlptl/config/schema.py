@@ -227,6 +227,10 @@ class FinetuneConfig(TrainingConfig, DataConfig):
     early_stopping: Count = Field(
         0, description="Stop after so many epochs without a better validation result; 0 for never."
     )
+    ngrams: Annotated[int, Field(ge=0, le=5, strict=True)] = Field(
+        0,
+        description="Score n-grams of up to so many tokens beside the trained model, by a regression; 0 for none.",
+    )
     calibrate: bool = Field(
         False, description="Fit the temperature of the probabilities to the validation data after training."
     )

@@ -39,6 +39,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
             `datasets.Dataset` with a column of texts.
         validation_fraction: of the rows, by which the best epoch is chosen.
         class_weight: None, or "balanced", by which rare classes count as much as frequent ones.
+        ngrams: score n-grams of up to so many tokens beside the model, by a regression; 0 for none.
         calibrate: fit the temperature of the probabilities to the validation rows.
         settings: further keys of the command's config, such as {"discriminative_decay": 1.5}.
         device: "auto", "cpu", "cuda" or "mps".
@@ -65,6 +66,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         lm_tuning: bool | None = None,
         validation_fraction: float = 0.1,
         class_weight: str | None = None,
+        ngrams: int = 0,
         calibrate: bool = False,
         settings: Mapping[str, Any] | None = None,
         device: str = "auto",
@@ -82,6 +84,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         self.lm_tuning = lm_tuning
         self.validation_fraction = validation_fraction
         self.class_weight = class_weight
+        self.ngrams = ngrams
         self.calibrate = calibrate
         self.settings = settings
         self.device = device

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+
+from nlptl.training.one_against_rest import OneAgainstRest
 
 # (pieces of words, weighting by naive Bayes, inverse strength of the regularisation)
 CANDIDATES = (
@@ -25,15 +27,12 @@ CANDIDATES = (
 )
 FEW_ROWS = 500  # up to so many, the choice is by cross-validation over all of them
 SHORT_TEXT = 400  # mean characters up to which pieces of words are tried; longer texts have words enough
-SMOOTHING = 0.1  # added to each class's sum of a feature
 
 
 class TfidfClassifier:
     """A linear classifier on the words of a text and their pairs, and perhaps on the pieces of its words.
 
-    Each class is told from all others by logistic regression; the probabilities are scaled to sum to 1. With weighting
-    by naive Bayes each feature is multiplied by its log ratio of class to others first (Wang and Manning 2012,
-    "Baselines and Bigrams").
+    Each class is told from all others by logistic regression; the probabilities are scaled to sum to 1.
 
     Attributes:
         candidate: what was chosen of `CANDIDATES`.
@@ -54,29 +53,16 @@ class TfidfClassifier:
         return {False: words, True: _beside(words, self._pieces.fit_transform(texts))}
 
     def fit(self, features: sparse.csr_matrix, labels: NDArray[np.int64], classes: int) -> None:
-        """Train one regression a class, of two classes one in all; a class without rows gets none."""
+        """Train one regression a class, of two classes one in all."""
         _, weighted, strength = self.candidate
-        self._scales: list[NDArray[np.float32] | None] = []
-        self._models: list[LogisticRegression | None] = []
-        for number in range(classes) if classes > 2 else (1,):
-            inside = labels == number
-            known = 0 < inside.sum() < len(labels)
-            scale = _log_ratio(features, inside) if weighted and known else None
-            model = LogisticRegression(C=strength, solver="liblinear", dual=True, tol=1e-3, max_iter=1000)
-            self._models.append(model.fit(_scaled(features, scale), inside) if known else None)
-            self._scales.append(scale)
+        wanted = np.arange(classes) if classes > 2 else np.ones(1, dtype=np.int64)
+        self._regression = OneAgainstRest(weighted, strength).fit(features, labels[:, None] == wanted)
 
     def scores(self, features: sparse.csr_matrix) -> NDArray[np.float64]:
         """(texts, classes) probabilities."""
-        columns = [
-            np.full(features.shape[0], 1e-12)
-            if model is None
-            else model.predict_proba(_scaled(features, scale))[:, 1]
-            for model, scale in zip(self._models, self._scales, strict=True)
-        ]
-        if len(columns) == 1:
-            return np.stack([1 - columns[0], columns[0]], axis=1)
-        found: NDArray[np.float64] = np.stack(columns, axis=1)
+        found: NDArray[np.float64] = expit(self._regression.log_odds(features))
+        if found.shape[1] == 1:
+            return np.hstack([1 - found, found])
         found /= found.sum(axis=1, keepdims=True)
         return found
 
@@ -134,19 +120,6 @@ def _folds(
         return
     folds = StratifiedKFold(int(min(5, counts.min())), shuffle=True, random_state=seed)
     yield from folds.split(np.zeros(len(labels)), labels)
-
-
-def _log_ratio(features: sparse.csr_matrix, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(features,) log of each feature's share of the class to its share of the others."""
-    of_class, of_others = (
-        np.asarray(features[rows].sum(axis=0)).ravel() + SMOOTHING for rows in (inside, ~inside)
-    )
-    ratio = np.log(of_class / of_class.sum()) - np.log(of_others / of_others.sum())
-    return np.asarray(ratio, dtype=np.float32)
-
-
-def _scaled(features: sparse.csr_matrix, scale: NDArray[np.float32] | None) -> sparse.csr_matrix:
-    return features if scale is None else sparse.csr_matrix(features @ sparse.diags(scale))
 
 
 def _beside(words: sparse.csr_matrix, pieces: sparse.csr_matrix) -> sparse.csr_matrix:

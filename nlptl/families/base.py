@@ -61,6 +61,8 @@ SETTLED = frozenset(
         "direction",
         "bidirectional",
         "calibration_temperature",
+        "ngrams",
+        "longest_ngram",
         "format_version",
     )
 )

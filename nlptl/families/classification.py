@@ -74,7 +74,7 @@ class HeadedClassifier(LayeredClassifier):
             vectors, added = self.learn(input_ids, attention_mask)
         else:
             vectors = self.represent(input_ids, attention_mask)
-        logits = self.classify(vectors, attention_mask)
+        logits = self.with_ngrams(self.classify(vectors, attention_mask), input_ids, attention_mask)
         loss = None
         if labels is not None:
             loss = classification_loss(logits, labels, self.config.problem_type, class_weights)

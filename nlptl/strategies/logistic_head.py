@@ -15,12 +15,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from nlptl.strategies.class_weights import weighted_loss
+from nlptl.strategies.folds import FEW, dealt_folds
 from nlptl.training.models import LayeredClassifier
 from nlptl.training.progress import Reporter
 
 INVERSE_REGULARISATION = tuple(10 ** (power / 2) for power in range(-8, 3))  # 0.0001, 0.00032, ... 10
-# Of fewer validation texts the least loss is luck: training texts are asked as well, each by a fit without its fold.
-FEW, FOLDS = 500, 5
+FOLDS = 5  # of the training texts where validation texts are few: each is asked by a fit without its fold
 PATIENCE = 2  # strengths in a row that are no better, after which weaker ones are not tried
 CERTAIN = 1e4  # a score of which nothing is left but 0 or 1
 
@@ -110,11 +110,7 @@ def _trials(train: Rows, validation: Rows, classes: int, weights: Tensor | None,
     x, labels = train
     trials = [_Trial(_Regression(x, labels, classes, weights, seed), validation)]
     if len(validation[0]) < FEW:
-        keys = np.random.default_rng(seed).random(len(labels))
-        fold = np.empty(len(labels), dtype=np.int64)
-        fold[np.lexsort((keys, labels)) if labels.ndim == 1 else np.argsort(keys)] = (
-            np.arange(len(labels)) % FOLDS
-        )
+        fold = dealt_folds(labels, FOLDS, seed)
         for number in range(FOLDS if len(labels) >= 2 * FOLDS else 0):
             rest, own = fold != number, fold == number
             if labels.ndim == 2 or len(np.unique(labels[rest])) > 1:

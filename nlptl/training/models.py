@@ -6,8 +6,9 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from nlptl.nn.ngrams import NgramScores
 from nlptl.nn.sequences import valid_lengths
 
 
@@ -20,7 +21,16 @@ class LayeredModel(PreTrainedModel):
 
 
 class LayeredClassifier(LayeredModel):
-    """A classifier whose `forward` is `classify` after `represent`, so that a frozen body is run once."""
+    """A classifier whose `forward` is `classify` after `represent`, so that a frozen body is run once.
+
+    Beside both there may be scores by n-grams of tokens (`config.ngrams` of up to `config.longest_ngram` tokens).
+    """
+
+    ngrams: NgramScores | None
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.ngrams = NgramScores(config.ngrams, int(config.num_labels or 0)) if config.ngrams else None
 
     @property
     def reads_tokens(self) -> bool:
@@ -51,6 +61,17 @@ class LayeredClassifier(LayeredModel):
         probabilities. Training learns from the logits as they are.
         """
         return logits if self.training else logits / self.config.calibration_temperature
+
+    def with_ngrams(self, logits: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """What `classify` gives -> the model's logits, (batch, classes): n-grams, too, have no part in training."""
+        if self.training or self.ngrams is None:
+            return logits
+        config = self.config
+        several = config.problem_type == "multi_label_classification"
+        scores = self.ngrams(input_ids, attention_mask, config.longest_ngram, several=several)
+        model, ngrams = self.ngrams.shares
+        both: Tensor = model * logits + ngrams * (scores / config.calibration_temperature)
+        return both
 
     @abstractmethod
     def heads(self) -> list[nn.Module]:

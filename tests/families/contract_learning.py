@@ -24,6 +24,8 @@ from nlptl.config import (
 )
 from nlptl.data.corpora import TokenCorpus
 from nlptl.families.base import Family
+from nlptl.nn.ngrams import NgramScores, ngram_keys
+from nlptl.nn.sequences import valid_lengths
 from nlptl.training.language_modeling import HeldOut, language_model_figures
 from nlptl.training.param_groups import param_groups
 from nlptl.training.unfreezing import freeze_below
@@ -92,6 +94,40 @@ class LearningContract(FamilyParts):
             assert torch.equal(*losses)
         finally:
             classifier.eval().config.calibration_temperature = 1.0
+
+    def test_ngrams_are_added_to_what_is_predicted_and_not_to_what_is_learned(
+        self, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    ) -> None:
+        batch, labelled, config = self.batch(tokenizer), self.labelled(tokenizer), classifier.config
+        ngrams = NgramScores(0, config.num_labels)
+        ngrams.keys = ngram_keys(batch["input_ids"], valid_lengths(batch["attention_mask"]), 2)[0].unique()
+        ngrams.rarity = torch.ones(len(ngrams.keys))
+        ngrams.weight = torch.randn(len(ngrams.keys), config.num_labels)
+        ngrams.shares = torch.tensor([0.5, 2.0])
+        scores = ngrams(**batch, longest=2, several=False)
+        losses = []
+        try:
+            for beside in (None, ngrams):
+                classifier.ngrams = beside
+                torch.manual_seed(0)
+                losses.append(classifier.train()(**labelled).loss)
+            assert torch.equal(*losses)
+            classifier.eval().ngrams = None
+            plain = classifier(**batch).logits
+            classifier.ngrams, config.ngrams, config.longest_ngram = ngrams, len(ngrams.keys), 2
+            expected = classifier(**batch).logits
+            torch.testing.assert_close(expected, 0.5 * plain + 2 * scores)
+            classifier.save_pretrained(tmp_path)
+            loaded = type(classifier).from_pretrained(tmp_path).eval()
+            torch.testing.assert_close(loaded(**batch).logits, expected)
+            last = {key: value[-1:] for key, value in batch.items()}
+            torch.testing.assert_close(loaded(**last).logits, expected[-1:], atol=1e-5, rtol=1e-4)
+            loaded.config.calibration_temperature = 2.5
+            torch.testing.assert_close(loaded(**batch).logits, expected / 2.5)
+            grouped = {id(p) for group in loaded.layer_groups() for p in group}
+            assert grouped == {id(p) for p in loaded.parameters()}
+        finally:
+            classifier.eval().ngrams, config.ngrams, config.longest_ngram = None, 0, 3
 
     def test_only_unfrozen_groups_learn(
         self, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from nlptl.nn.ngrams import check_ngrams
 from nlptl.nn.temperature import check_temperature
 
 # Of Peters et al. (2018): (width in characters, number of filters).
@@ -42,6 +43,8 @@ class ElmoConfig(PreTrainedConfig):
         pooling: how a classifier makes one vector of the words of a text.
         head, head_hidden_sizes, head_dropouts, head_bias: the classifier on top.
         calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
+        ngrams, longest_ngram: how many n-grams of up to how many tokens a trained classifier scores beside what its
+            network says (see `nn.ngrams`).
     """
 
     model_type = "nlptl-elmo"
@@ -73,6 +76,8 @@ class ElmoConfig(PreTrainedConfig):
     head_bias: bool = True
     tie_word_embeddings: bool = False
     calibration_temperature: float | int = 1.0
+    ngrams: int = 0
+    longest_ngram: int = 3
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -98,6 +103,7 @@ class ElmoConfig(PreTrainedConfig):
         if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
             raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
         check_temperature(self.calibration_temperature)
+        check_ngrams(self.ngrams, self.longest_ngram)
         if not self.filters or not all(_is_filter(pair) for pair in self.filters):
             raise ValueError("filters must be pairs of a width of 1 to 50 characters and a number of filters")
 

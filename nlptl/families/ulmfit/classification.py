@@ -154,6 +154,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         )
         # What is calibrated is what is predicted by: the average, not each direction.
         logits = self.calibrated(self._averaged(scores))
+        logits = self.with_ngrams(logits, input_ids, attention_mask)
         result = UlmfitClassifierOutput(loss=loss, logits=logits, hidden_states=states)
         return result if return_dict is not False else result.to_tuple()
 

@@ -7,6 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from nlptl.nn.heads import check_head
+from nlptl.nn.ngrams import check_ngrams
 from nlptl.nn.temperature import check_temperature
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<sep>")  # the first rows of every table
@@ -31,6 +32,8 @@ class WordVectorsConfig(PreTrainedConfig):
             common word counts for less (`families/wordvectors/pooling.py`), beside the mean of all its words. There
             `vector_dropout` is on the values of the text's vector.
         calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
+        ngrams, longest_ngram: how many n-grams of up to how many tokens a trained classifier scores beside what its
+            network says (see `nn.ngrams`).
     """
 
     model_type = "nlptl-wordvectors"
@@ -47,6 +50,8 @@ class WordVectorsConfig(PreTrainedConfig):
     pooling: Literal["mean", "max", "last", "concat", "sif"] = "concat"
     tie_word_embeddings: bool = False
     calibration_temperature: float | int = 1.0
+    ngrams: int = 0
+    longest_ngram: int = 3
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -59,6 +64,7 @@ class WordVectorsConfig(PreTrainedConfig):
             raise ValueError("a dropout is a probability from 0 to below 1")
         check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
         check_temperature(self.calibration_temperature)
+        check_ngrams(self.ngrams, self.longest_ngram)
 
     @property
     def num_hidden_layers(self) -> int:

@@ -1,0 +1,111 @@
+"""A linear classifier on the n-grams of a text's tokens: what single words and phrases say, beside a neural network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from nlptl.nn.sequences import row_lengths
+
+MULTIPLIER = 0x5851F42D4C957F2D  # odd, so that products modulo 2 ** 64 lose nothing (Knuth's MMIX generator)
+LONGEST = 5
+
+
+def check_ngrams(ngrams: int, longest: int) -> None:
+    """How many n-grams a model has, and of how many tokens.
+
+    Raises:
+        ValueError: there can be no such list.
+    """
+    if ngrams < 0 or not 1 <= longest <= LONGEST:
+        raise ValueError(f"ngrams must not be negative, nor longest_ngram outside 1 to {LONGEST}")
+
+
+def ngram_keys(input_ids: Tensor, lengths: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+    """A number for each run of 1 to `longest` tokens of each text, the same for the same tokens.
+
+    Two different runs have the same number about once in 2 ** 64.
+
+    Args:
+        input_ids: (batch, time), or (batch, time, characters), of which each row of characters is a token.
+        lengths: (batch,) tokens of each text.
+
+    Returns:
+        Keys (n-grams,) and the text that each belongs to, (n-grams,).
+    """
+    tokens = input_ids.long()
+    while tokens.dim() > 2:
+        folded = tokens.new_zeros(tokens.shape[:-1])
+        for column in tokens.unbind(-1):
+            folded = folded * MULTIPLIER + column + 1
+        tokens = folded
+    keys, rows = [], []
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    grown = torch.zeros_like(tokens)
+    for size in range(1, min(longest, tokens.shape[1]) + 1):
+        grown = grown[:, : tokens.shape[1] - size + 1] * MULTIPLIER + tokens[:, size - 1 :] + size
+        row, place = torch.nonzero(places[: grown.shape[1]] + size <= lengths[:, None], as_tuple=True)
+        keys.append(grown[row, place])
+        rows.append(row)
+    if not keys:
+        return tokens.new_zeros(0), tokens.new_zeros(0)
+    return torch.cat(keys), torch.cat(rows)
+
+
+class NgramScores(nn.Module):
+    """Scores of the classes by the n-grams that a text has of a given list.
+
+    As in Wang and Manning 2012, "Baselines and Bigrams": a feature is the logarithm of how often an n-gram occurs,
+    times its rarity, and a text's features have the length 1. Nothing here is trained by gradients: all are buffers,
+    which `strategies.ngrams` fills.
+
+    Args:
+        ngrams: how many there are.
+        classes: number of outputs.
+
+    Attributes:
+        keys: (ngrams,) of `ngram_keys`, ascending.
+        rarity: (ngrams,) inverse document frequency.
+        weight, bias: (ngrams, classes) and (classes,) of one logistic regression a class.
+        shares: (2,): how much the network's logits and these count together.
+    """
+
+    keys: Tensor
+    rarity: Tensor
+    weight: Tensor
+    bias: Tensor
+    shares: Tensor
+
+    def __init__(self, ngrams: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(ngrams, dtype=torch.int64))
+        self.register_buffer("rarity", torch.zeros(ngrams))
+        self.register_buffer("weight", torch.zeros(ngrams, classes))
+        self.register_buffer("bias", torch.zeros(classes))
+        self.register_buffer("shares", torch.tensor([1.0, 0.0]))
+
+    def features(self, input_ids: Tensor, lengths: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What the texts have of the n-grams: texts, n-grams and values, (found,) each, text by text."""
+        keys, rows = ngram_keys(input_ids, lengths, longest)
+        places = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+        known = self.keys[places] == keys
+        found, counts = torch.unique(rows[known] * len(self.keys) + places[known], return_counts=True)
+        rows, places = found // len(self.keys), found % len(self.keys)
+        values = (1 + counts.to(self.rarity.dtype).log()) * self.rarity[places]
+        squares = values.new_zeros(len(input_ids)).index_add(0, rows, values.square())
+        return rows, places, values / squares.sqrt()[rows]
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None, longest: int, *, several: bool
+    ) -> Tensor:
+        """Scores to add to a network's logits, (batch, classes).
+
+        Args:
+            longest: tokens of the longest n-grams that are looked for.
+            several: each class has a probability of its own; else those of a text sum to 1.
+        """
+        rows, places, values = self.features(input_ids, row_lengths(input_ids, attention_mask), longest)
+        odds = self.bias.repeat(len(input_ids), 1)
+        odds = odds.index_add(0, rows, values[:, None] * self.weight[places])
+        return odds if several else logsigmoid(odds)
