@@ -479,6 +479,7 @@ def test_the_rows_of_predict_are_alone_on_standard_output(nlptl: Runner) -> None
             1,
             "the disk is full, out/log.jsonl; make room",
         ),
+        (RuntimeError("basic_ios::clear: iostream error"), 1, "the disk is full; make room"),  # torch.save
         (
             PermissionError(13, "Permission denied", "out/log.jsonl"),
             1,

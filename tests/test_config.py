@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,17 @@ def test_all_mistakes_are_listed_at_once_each_with_its_place(yaml_file: Path) ->
     assert error.remedy is not None
     assert "nlptl finetune --help" in error.remedy
     assert error.exit_code == 2
+
+
+def test_of_very_many_mistakes_the_first_are_shown_and_no_value_is_shown_whole() -> None:
+    with pytest.raises(ConfigError) as caught:
+        validated(FinetuneConfig, {"seed": {"a" * 300: "x" * 300, "b" * 300: ["y" * 300]}})
+    assert len(caught.value.cause) < 400
+    with pytest.raises(ConfigError) as caught:
+        validated(FinetuneConfig, {f"unheard of {number}": 1 for number in range(500)})
+    assert caught.value.cause.startswith("500 mistakes: unknown key 'unheard of 0'")
+    assert re.search(r"; and 4\d\d more$", caught.value.cause)
+    assert len(str(caught.value)) < 2000
 
 
 def test_one_mistake_is_not_counted(yaml_file: Path) -> None:

@@ -104,6 +104,7 @@ def tune(config: FinetuneConfig, place: Path) -> None:
 
 def in_own_process(work: Callable[..., None], *arguments: Any, log: Path) -> int:
     """Call a function of a module in a new process, what it says going to `log`; the exit code of the process."""
+    log.write_bytes(b"")  # where it may not be written, this process can still say so
     process = get_context("spawn").Process(target=_begun, args=(work, arguments, log))
     process.start()
     try:

@@ -23,6 +23,7 @@ FULL_IN_NATIVE_CODE = (
     "Disk quota exceeded",
     "file write failed",
     "unexpected pos",
+    "iostream error",
 )
 
 

@@ -22,6 +22,8 @@ AnyConfig = TypeVar("AnyConfig", bound=Section)
 MOST_VALUES = (
     100_000  # an alias of YAML stands for all that it names, and a few lines of them for billions of values
 )
+LONGEST_SHOWN = 250  # characters of a wrong value
+MOST_SHOWN = 1200  # characters of mistakes, after which they are counted
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = 200
 
@@ -41,7 +43,7 @@ def load_config(
         assignments: `KEY=VALUE` pairs, dotted keys, YAML values.
 
     Raises:
-        ConfigError: with every mistake in it, each with its place.
+        ConfigError: with every mistake in it (of very many the first), each with its place.
     """
     values: dict[str, Any] = _read_yaml(file) if file is not None else {}
     values.update({key: value for key, value in (options or {}).items() if value is not None})
@@ -62,8 +64,17 @@ def validated(schema: type[AnyConfig], values: Mapping[str, Any], where: str | N
         return schema.model_validate(dict(values))
     except ValidationError as error:
         mistakes = [_described(schema, mistake) for mistake in error.errors()]
-        cause = mistakes[0] if len(mistakes) == 1 else f"{len(mistakes)} mistakes: " + "; ".join(mistakes)
+        cause = mistakes[0] if len(mistakes) == 1 else f"{len(mistakes)} mistakes: " + _joined(mistakes)
         raise ConfigError(cause, where, "see `nlptl " + getattr(schema, "command", "") + " --help`") from None
+
+
+def _joined(mistakes: Sequence[str]) -> str:
+    shown, length = 0, 0
+    while shown < len(mistakes) and length < MOST_SHOWN:
+        length += len(mistakes[shown])
+        shown += 1
+    left = len(mistakes) - shown
+    return "; ".join(mistakes[:shown]) + (f"; and {left} more" if left else "")
 
 
 def with_recipe(config: AnyConfig, recipe: Mapping[str, Any]) -> AnyConfig:
@@ -216,12 +227,18 @@ def _described(schema: type[BaseModel], mistake: Mapping[str, Any]) -> str:
     place = place[1:-1]
     if mistake["type"] == "string_pattern_mismatch":  # a person reads words, not the pattern
         described = (_section_at(schema, path[:-1]).model_fields[path[-1]].description or "").rstrip(".")
-        return f"{place}: input should be one of {described} (it is {_shown.repr(mistake['input'])})"
+        return f"{place}: input should be one of {described} (it is {_short(mistake['input'])})"
     message = mistake["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if not place:
         return str(message)
-    return f"{place}: {message} (it is {_shown.repr(mistake['input'])})"
+    return f"{place}: {message} (it is {_short(mistake['input'])})"
+
+
+def _short(value: Any) -> str:
+    """A value for people: the beginning of one with many parts."""
+    said = _shown.repr(value)
+    return said if len(said) <= LONGEST_SHOWN else said[: LONGEST_SHOWN - 3] + "..."
 
 
 def _section_at(schema: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:

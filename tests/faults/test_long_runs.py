@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(sys.platform != "linux", reason="memory and files as Linux counts them"),
 ]
-# Runs a command line, and prints what memory (MiB) and how many files its process has held, five times a second.
+# Runs a command line, and prints what memory (MiB) and how many files its process has held, twenty times a second.
 WATCHED = """
 import json, os, re, sys, threading
 from pathlib import Path
@@ -32,7 +32,7 @@ seen, over = [], threading.Event()
 
 
 def watch():
-    while not over.wait(0.2):
+    while not over.wait(0.05):
         resident = re.search(r"VmRSS:\\s*(\\d+)", Path("/proc/self/status").read_text())
         seen.append((int(resident[1]) / 1024, len(os.listdir("/proc/self/fd"))))
 
