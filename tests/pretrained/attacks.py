@@ -205,6 +205,9 @@ SIZES = [
     Attack("ten million labels without names", "gpt", config(num_labels=MANY, id2label=None, label2id=None), "10,000,000 labels for weights of no such size, m/config.json; .*"),
     Attack("a table of more words than atoms", "wordvectors", config(vocab_size=10**20), ".*, m(/config.json)?; .*"),
     Attack("a billion places", "gpt", config(n_positions=10**9), "the tensor .* has the shape .*, m; .*"),
+    Attack("a trillion n-grams", "gpt", config(ngrams=10**12), r"its config makes no model \(it asks for more than .*, m/config.json; .*"),
+    Attack("n-grams of a billion tokens", "ulmfit", config(ngrams=3, longest_ngram=10**9), r"its config makes no model \(.*longest_ngram.*, m/config.json; .*"),
+    Attack("n-grams that are not there", "wordvectors", config(ngrams=3), "the tensor 'ngrams.bias' is missing .*, m; .*"),
     Attack("a width of billions", "gpt", config(n_embd=2 * 10**9), ".*, m(/config.json)?; .*"),
 ]  # fmt: skip
 FILES = [
