@@ -11,7 +11,7 @@ makes families alike is small:
   that is trained in another way overrides `train_language_model`;
 - a **classifier** has `represent(input_ids, attention_mask)`, a text's vectors or those of its tokens, and
   `classify`, which makes logits of them; their composition is `forward`, so that the first can be computed once and
-  the second trained alone.
+  the second trained alone. `with_ngrams` comes last, and adds what a regression on n-grams says of a text's tokens.
 """
 
 from __future__ import annotations
