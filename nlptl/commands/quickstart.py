@@ -21,12 +21,14 @@ from nlptl.evaluation.comparison import paired_comparison
 from nlptl.evaluation.metrics import classification_metrics
 
 OUTPUTS = run_folder.Outputs(("metrics.json",))  # and the classifier, which is a run of `finetune`
-# With 700 texts of a domain far from its own the small model learns best without the penalties of AWD-LSTM and with
-# rates that differ less from layer to layer, and beside it the tickets' own words and pairs say most; chosen by
-# cross-validation on the training texts.
+# With 700 texts of a domain far from their own the small models, one in each direction, learn best without the
+# penalties of AWD-LSTM, in few epochs and with rates that differ less from layer to layer; beside them the tickets' own
+# words and pairs say most. Chosen by cross-validation on the training texts.
 FINETUNING = {
     "model": "ulmfit-mini",
+    "backward_model": "ulmfit-mini-backward",
     "data": "sample",
+    "epochs": 8,
     "learning_rate": 0.008,
     "discriminative_decay": 1.5,
     "ngrams": 2,

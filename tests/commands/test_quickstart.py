@@ -17,9 +17,12 @@ LABELS = ["account", "billing", "delivery", "question", "returns", "technical"]
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, language_model_folder: Path) -> None:
-    """The same run in seconds, from a tiny language model."""
-    shorter = {"model": str(language_model_folder), "epochs": 1, "lm": {"epochs": 1}, "limit": 60}
+def small(
+    monkeypatch: pytest.MonkeyPatch, language_model_folder: Path, backward_language_model_folder: Path
+) -> None:
+    """The same run in seconds, from tiny language models."""
+    models = {"model": str(language_model_folder), "backward_model": str(backward_language_model_folder)}
+    shorter = {**models, "epochs": 1, "lm": {"epochs": 1}, "limit": 60}
     monkeypatch.setattr(quickstart, "FINETUNING", {**quickstart.FINETUNING, **shorter})
     monkeypatch.setattr("nlptl.evaluation.baseline.CANDIDATES", ((False, False, 10.0),))
 
@@ -31,8 +34,9 @@ def begun(folder: Path) -> None:
     (folder / "classifier" / "data.json").write_text('{"fingerprint": "0123"}', encoding="utf-8")
 
 
-def test_it_starts_from_a_language_model_that_ships() -> None:
-    found = find_model(quickstart.FINETUNING["model"], offline=True)
+@pytest.mark.parametrize("key", ["model", "backward_model"])
+def test_it_starts_from_language_models_that_ship(key: str) -> None:
+    found = find_model(str(quickstart.FINETUNING[key]), offline=True)
     assert found.is_language_model
     assert found.has_tokenizer
 
