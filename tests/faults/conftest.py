@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.commands.conftest import FINETUNE, PRETRAIN
-from tests.faults.striking import Ended, Forge, Job, array, compared, digest, evaluated, trained
-from tests.faults.tally import Tally, TallyOf, table, write_figures
+from tests.faults.scene import Scene
+from tests.faults.striking import NAMES, Ended, Forge, Job, array, compared, digest, evaluated, trained
+from tests.faults.tally import Tally, table, write_figures
 
 TALLIES = pytest.StashKey[dict[str, Tally]]()
 OFTEN = ("--set", "checkpoint_minutes=0", "--set", "log_steps=1")
@@ -36,12 +37,6 @@ def forge() -> Iterator[Forge]:
     forge = Forge()
     yield forge
     forge.close()
-
-
-@pytest.fixture(scope="session")
-def strikes(request: pytest.FixtureRequest) -> int:
-    """How often each job is killed."""
-    return int(request.config.getoption("--strikes"))
 
 
 @pytest.fixture(scope="session")
@@ -151,18 +146,22 @@ def former(
     return put
 
 
-@pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Iterator[TallyOf]:
-    """The figures of a job by its name; nothing may be lost, and no error unclear."""
-    tallies = request.config.stash[TALLIES]
-    before = {name: (len(tally.unclear), len(tally.lost)) for name, tally in tallies.items()}
+@pytest.fixture(params=NAMES)
+def scene(
+    request: pytest.FixtureRequest,
+    jobs: dict[str, Job],
+    forge: Forge,
+    whole: Callable[[str], tuple[Path, Ended]],
+) -> Iterator[Scene]:
+    """Each job in turn; nothing may be lost, and no error unclear."""
+    name, tallies = request.param, request.config.stash[TALLIES]
+    count, (folder, undisturbed) = tallies.setdefault(name, Tally()), whole(name)
+    before, output = (len(count.unclear), len(count.lost)), folder / jobs[name].output
+    strikes = int(request.config.getoption("--strikes"))
 
-    yield lambda name: tallies.setdefault(name, Tally())
+    yield Scene(name, jobs[name], forge, output, undisturbed, jobs[name].result(output), count, strikes)
 
     if (file := request.config.getoption("--figures")) is not None:
-        write_figures(Path(file), tallies)  # after each test: the strikes take an hour
-    wrong = []
-    for name, tally in tallies.items():
-        unclear, lost = before.get(name, (0, 0))
-        wrong += [f"{name}: {each}" for each in (*tally.unclear[unclear:], *tally.lost[lost:])]
+        write_figures(Path(file), tallies)  # after each test: the strikes take long
+    wrong = [*count.unclear[before[0] :], *count.lost[before[1] :]]
     assert not wrong, "\n".join(wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +85,3 @@ def write_figures(file: Path, tallies: Mapping[str, Tally]) -> None:
         name: {**tally.figures(), "words": [*tally.unclear, *tally.lost]} for name, tally in tallies.items()
     }
     file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-TallyOf = Callable[[str], Tally]

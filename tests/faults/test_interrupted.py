@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.striking import NAMES, Ended, Forge, Job, half_written
-from tests.faults.tally import TallyOf
-from tests.faults.test_killed import finish
+from tests.faults.scene import Scene
 
 SHARE = 10  # interruptions, one for so many kills, of each kind
 NEXT = 4  # places that lie between two signals, at most
@@ -20,31 +17,16 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 @pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("name", NAMES)
-def test_interrupted(
-    name: str,
-    number: signal.Signals,
-    twice: bool,
-    jobs: dict[str, Job],
-    forge: Forge,
-    strikes: int,
-    whole: Callable[[str], tuple[Path, Ended]],
-    tally: TallyOf,
-    tmp_path: Path,
-) -> None:
-    job, (reference, undisturbed), count = jobs[name], whole(name), tally(name)
-    expected = job.result(reference / job.output)
-    draw = random.Random(f"{name} {number.name} {twice}")
-    for turn in range(max(1, strikes // SHARE)):
-        folder = job.prepare(tmp_path / str(turn))
-        strike = {"place": draw.randint(1, undisturbed.places)}
+def test_interrupted(scene: Scene, number: signal.Signals, twice: bool, tmp_path: Path) -> None:
+    draw = random.Random(f"{scene.name} {number.name} {twice}")
+    for turn in range(max(1, scene.strikes // SHARE)):
+        folder = scene.job.prepare(tmp_path / str(turn))
+        strike = {"place": draw.randint(1, scene.undisturbed.places)}
         if twice:
             strike["place_again"] = strike["place"] + draw.randint(1, NEXT)
         where = f"{number.name} at {strike}"
-        ended = forge.run(job.line(), folder, signal=number, **strike)
+        ended = scene.run(folder, signal=number, **strike)
         # After its last step a run that was asked to stop is done before it can.
-        count.count(ended, where, struck=ended.code != 0, codes=(130,))
-        count.lost += [
-            f"{where}: {each}" for each in half_written(job, folder, reference / job.output, [expected])
-        ]
-        finish(job, forge, folder, expected, count, where)
+        scene.count.count(ended, where, struck=ended.code != 0, codes=(130,))
+        scene.look(folder, where)
+        scene.finish(folder, where)

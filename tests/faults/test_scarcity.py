@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.faults.striking import NAMES, Ended, Forge, Job, half_written
-from tests.faults.tally import TallyOf
-from tests.faults.test_killed import finish
+from tests.faults.scene import Scene
 
 SHARE = 10  # strikes of each kind, one for so many kills
 PAGE = 4096
@@ -47,90 +45,53 @@ def bytes_on_disk(folder: Path) -> int:
     return sum(-(-path.stat().st_size // PAGE) * PAGE for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_disk_that_is_full(
-    name: str,
-    jobs: dict[str, Job],
-    forge: Forge,
-    strikes: int,
-    whole: Callable[[str], tuple[Path, Ended]],
-    tally: TallyOf,
-    tmp_path: Path,
-) -> None:
+def test_a_disk_that_is_full(scene: Scene, tmp_path: Path) -> None:
     """The job's folder, with its data and its cache, is on a disk that takes some of what it writes."""
-    job, (reference, _), count = jobs[name], whole(name), tally(name)
-    expected, draw = job.result(reference / job.output), random.Random(f"{name} disk")
-    needed, data = bytes_on_disk(reference), bytes_on_disk(job.data[1].parent) + PAGE
-    for turn in range(max(1, strikes // SHARE)):
+    job, draw = scene.job, random.Random(f"{scene.name} disk")
+    needed, data = bytes_on_disk(scene.whole.parent), bytes_on_disk(job.data[1].parent) + PAGE
+    for turn in range(max(1, scene.strikes // SHARE)):
         size = data + draw.randrange(0, needed - data, PAGE)
         disk, where = tmp_path / str(turn), f"a disk of {size} bytes"
         with small_disk(disk, size):
             folder = job.prepare(disk / "job")
-            ended = forge.run(job.line(), folder)
-            count.count(ended, where, struck=ended.code != 0, codes=(1, 2))
-            count.lost += [
-                f"{where}: {each}" for each in half_written(job, folder, reference / job.output, [expected])
-            ]
+            ended = scene.run(folder)
+            scene.count.count(ended, where, struck=ended.code != 0, codes=(1, 2))
+            scene.look(folder, where)
             subprocess.run(["mount", "-o", "remount,size=256m", str(disk)], check=True)
-            finish(job, forge, folder, expected, count, where)
+            scene.finish(folder, where)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_output_that_may_no_longer_be_written(
-    name: str,
-    jobs: dict[str, Job],
-    forge: Forge,
-    strikes: int,
-    whole: Callable[[str], tuple[Path, Ended]],
-    tally: TallyOf,
-    tmp_path: Path,
-) -> None:
+def test_an_output_that_may_no_longer_be_written(scene: Scene, tmp_path: Path) -> None:
     """From the first, and from a place where it writes on."""
-    job, (reference, undisturbed), count = jobs[name], whole(name), tally(name)
-    expected, draw = job.result(reference / job.output), random.Random(f"{name} permission")
-    for turn in range(max(2, strikes // SHARE)):
+    job, draw = scene.job, random.Random(f"{scene.name} permission")
+    for turn in range(max(2, scene.strikes // SHARE)):
         folder = job.prepare(tmp_path / str(turn))
-        place = draw.randint(1, undisturbed.places) if turn else None
+        place = draw.randint(1, scene.undisturbed.places) if turn else None
         where = f"no permission from place {place} on"
         if place is None:
             folder.chmod(0o555)
-            ended = forge.run(job.line(), folder, powerless=True)
+            ended = scene.run(folder, powerless=True)
         else:
-            output = str(folder / job.output)
-            ended = forge.run(job.line(), folder, powerless=True, place=place, forbidden=output)
+            ended = scene.run(folder, powerless=True, place=place, forbidden=str(folder / job.output))
         # A forbidden folder may have been written to for the last time.
-        count.count(ended, where, struck=ended.code != 0, codes=(2,) if place is None else (1, 2))
+        scene.count.count(ended, where, struck=ended.code != 0, codes=(2,) if place is None else (1, 2))
         for inner in (folder, *folder.rglob("*")):
             if inner.is_dir():
                 inner.chmod(0o755)
-        count.lost += [
-            f"{where}: {each}" for each in half_written(job, folder, reference / job.output, [expected])
-        ]
-        finish(job, forge, folder, expected, count, where)
+        scene.look(folder, where)
+        scene.finish(folder, where)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_short_memory(
-    name: str,
-    jobs: dict[str, Job],
-    forge: Forge,
-    strikes: int,
-    whole: Callable[[str], tuple[Path, Ended]],
-    tally: TallyOf,
-    tmp_path: Path,
-) -> None:
+def test_short_memory(scene: Scene, tmp_path: Path) -> None:
     """A clear error, or the end that native code makes of it where it knows no other; nothing is lost by either."""
-    job, (reference, _), count = jobs[name], whole(name), tally(name)
-    expected, draw = job.result(reference / job.output), random.Random(f"{name} memory")
-    for turn in range(max(1, strikes // SHARE)):
-        folder, memory = job.prepare(tmp_path / str(turn)), draw.randint(*MEMORY)
+    count, draw = scene.count, random.Random(f"{scene.name} memory")
+    for turn in range(max(1, scene.strikes // SHARE)):
+        folder, memory = scene.job.prepare(tmp_path / str(turn)), draw.randint(*MEMORY)
         where = f"{memory >> 20} MB of memory"
-        ended = forge.run(job.line(), folder, memory=memory)
+        ended = scene.run(folder, memory=memory)
         if ended.is_native:
             count.strikes, count.native = count.strikes + 1, count.native + 1
         else:
             count.count(ended, where, struck=ended.code != 0, codes=(1,))
-        count.lost += [
-            f"{where}: {each}" for each in half_written(job, folder, reference / job.output, [expected])
-        ]
-        finish(job, forge, folder, expected, count, where)
+        scene.look(folder, where)
+        scene.finish(folder, where)
