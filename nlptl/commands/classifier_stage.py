@@ -36,6 +36,7 @@ NOT_OF_THE_BODY = (
     "calibration_temperature",
     "ngrams",
     "longest_ngram",
+    "spelled_tokens",
     "_name_or_path",
 )
 

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from nlptl import processes
 from nlptl.commands.prediction import Classifier
 from nlptl.evaluation.calibration import tempered
 from nlptl.evaluation.metrics import classification_metrics
+from nlptl.nn.ngrams import SPELLED
 from nlptl.strategies.class_weights import balanced_weights
 from nlptl.strategies.examples import Examples
 from nlptl.strategies.ngrams import fit_ngrams
@@ -19,6 +23,11 @@ from nlptl.training.checkpoints import written_whole
 from nlptl.training.inference import class_logits
 from nlptl.training.models import LayeredClassifier
 from nlptl.training.progress import Reporter
+
+# Mean tokens of a text up to which the pieces of its words count; longer texts have words enough.
+SHORT = 100
+# How subwords tell where words begin or end: byte-level BPE, SentencePiece, and GPT's own.
+WORD_BEGINS, WORD_ENDS = ("\u0120", "\u2581"), "</w>"
 
 
 def add_ngrams(
@@ -38,13 +47,18 @@ def add_ngrams(
         balanced: rare classes count as much as frequent ones.
 
     Returns:
-        For the report: `ngrams`, `longest`, `shares`, `examples`, and `accuracy` and `log_loss` of the validation texts
-        `before` and `after`; and a sentence that says so.
+        For the report: `ngrams`, `longest`, `characters` (whether those of characters count, too), `shares`,
+        `examples`, and `accuracy` and `log_loss` of the validation texts `before` and `after`; and a sentence that
+        says so.
     """
     model = classifier.model
     assert isinstance(model, LayeredClassifier)
     # A run that was interrupted after this may have saved others.
     model.ngrams, model.config.ngrams, model.config.calibration_temperature = None, 0, 1.0
+    short = sum(train.lengths) <= SHORT * len(train)
+    spelling = (
+        _spelling(classifier.tokenizer) if short and train.encodings[0]["input_ids"].ndim == 1 else None
+    )
     labels = validation.labels.astype(np.int64)
 
     def logits() -> NDArray[np.float32]:
@@ -54,12 +68,20 @@ def add_ngrams(
     weights = balanced_weights(train.labels.astype(np.int64), before.shape[1]) if balanced else None
     found = processes.first(
         lambda: fit_ngrams(
-            train, validation, before, longest=longest, class_weights=weights, seed=seed, reporter=reporter
+            train,
+            validation,
+            before,
+            longest=longest,
+            spelling=spelling,
+            class_weights=weights,
+            seed=seed,
+            reporter=reporter,
         )
     )
     if len(found.keys):
         model.ngrams = found.to(model.device)
         model.config.ngrams, model.config.longest_ngram = len(found.keys), longest
+        model.config.spelled_tokens = len(found.spelling)
         processes.first(lambda: _write(classifier, folder))
     measured = {
         name: classification_metrics(
@@ -73,11 +95,24 @@ def add_ngrams(
     figures = {
         "ngrams": len(found.keys),
         "longest": longest,
+        "characters": spelling is not None,
         "shares": [round(share, 4) for share in found.shares.tolist()],
         "examples": len(validation),
         **{name: {key: of[key] for key in ("accuracy", "log_loss")} for name, of in measured.items()},
     }
     return figures, _sentence(figures)
+
+
+def _spelling(tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """The characters of each token, (tokens, characters). Where no token tells that a word begins or ends, each is a
+    word and has a space before it."""
+    names = [str(name) for name in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
+    marked = any(name[:1] in WORD_BEGINS or name.endswith(WORD_ENDS) for name in names)
+    codes = np.zeros((len(names), SPELLED), dtype=np.int32)
+    for row, name in zip(codes, names, strict=True):
+        spelled = [ord(character) for character in (name if marked else f" {name}")][:SPELLED]
+        row[: len(spelled)] = spelled
+    return torch.from_numpy(codes)
 
 
 def _write(classifier: Classifier, folder: Path) -> None:
@@ -89,9 +124,10 @@ def _write(classifier: Classifier, folder: Path) -> None:
 def _sentence(figures: dict[str, Any]) -> str:
     before, after = figures["before"], figures["after"]
     network, ngrams = figures["shares"]
+    pieces = " and of 2 to 5 characters" if figures["characters"] else ""
     return (
-        f"{figures['ngrams']:,} n-grams of up to {figures['longest']} tokens are read beside the network, whose logits "
-        f"count {network:.2f} times and theirs {ngrams:.2f} times, as suits the {figures['examples']:,} validation "
-        f"texts: accuracy {before['accuracy']:.4f} -> {after['accuracy']:.4f}, log loss {before['log_loss']:.4f} -> "
-        f"{after['log_loss']:.4f} there"
+        f"{figures['ngrams']:,} n-grams of up to {figures['longest']} tokens{pieces} are read beside the network, "
+        f"whose logits count {network:.2f} times and theirs {ngrams:.2f} times, as suits the {figures['examples']:,} "
+        f"validation texts: accuracy {before['accuracy']:.4f} -> {after['accuracy']:.4f}, log loss "
+        f"{before['log_loss']:.4f} -> {after['log_loss']:.4f} there"
     )

@@ -63,6 +63,7 @@ SETTLED = frozenset(
         "calibration_temperature",
         "ngrams",
         "longest_ngram",
+        "spelled_tokens",
         "format_version",
     )
 )

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import log_expit
 from torch import Tensor
 
-from nlptl.nn.ngrams import NgramScores, ngram_keys
+from nlptl.nn.ngrams import NgramScores
 from nlptl.nn.sequences import row_lengths
 from nlptl.strategies.class_weights import weighted_loss
 from nlptl.strategies.examples import Examples
@@ -44,6 +44,7 @@ def fit_ngrams(
     logits: NDArray[np.float32],
     *,
     longest: int,
+    spelling: Tensor | None,
     class_weights: Tensor | None,
     seed: int,
     reporter: Reporter,
@@ -56,11 +57,15 @@ def fit_ngrams(
     Args:
         logits: of the trained network for the validation texts, (texts, classes).
         longest: tokens of the longest n-gram.
+        spelling: (tokens, characters), with which pieces of characters count, too.
         class_weights: as `balanced_weights` gives them, or None.
     """
     classes = logits.shape[1]
     scores = NgramScores(0, classes)
-    scores.keys, scores.rarity = _listed(train.encodings, longest, min(MOST_NGRAMS, MOST_WEIGHTS // classes))
+    if spelling is not None:
+        scores.spelling = spelling
+    most = min(MOST_NGRAMS, MOST_WEIGHTS // classes)
+    scores.keys, scores.rarity = _listed(scores, train.encodings, longest, most)
     if not len(scores.keys):
         return scores
     features = [_features(scores, part.encodings, longest) for part in (train, validation)]
@@ -87,11 +92,14 @@ def fit_ngrams(
     return scores
 
 
-def _listed(encodings: Sequence[Encoding], longest: int, most: int) -> tuple[Tensor, Tensor]:
+def _listed(
+    scores: NgramScores, encodings: Sequence[Encoding], longest: int, most: int
+) -> tuple[Tensor, Tensor]:
     """Keys, ascending, and rarity of the n-grams that most texts have."""
     keys, texts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     for batch in _batches(encodings):
-        found, rows = (part.numpy() for part in ngram_keys(batch["input_ids"], row_lengths(**batch), longest))
+        kinds = scores.found(batch["input_ids"], row_lengths(**batch), longest)
+        found, rows = (torch.cat(parts).numpy() for parts in zip(*kinds, strict=True))
         order = np.lexsort((rows, found))
         found, rows = found[order], rows[order]
         first = np.ones(len(found), dtype=bool)  # of its text

@@ -23,14 +23,16 @@ class LayeredModel(PreTrainedModel):
 class LayeredClassifier(LayeredModel):
     """A classifier whose `forward` is `classify` after `represent`, so that a frozen body is run once.
 
-    Beside both there may be scores by n-grams of tokens (`config.ngrams` of up to `config.longest_ngram` tokens).
+    Beside both there may be scores by n-grams: `config.ngrams` of up to `config.longest_ngram` tokens, and of the
+    characters of `config.spelled_tokens`.
     """
 
     ngrams: NgramScores | None
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
-        self.ngrams = NgramScores(config.ngrams, int(config.num_labels or 0)) if config.ngrams else None
+        classes = int(config.num_labels or 0)
+        self.ngrams = NgramScores(config.ngrams, classes, config.spelled_tokens) if config.ngrams else None
 
     @property
     def reads_tokens(self) -> bool:

@@ -51,7 +51,16 @@ def test_they_say_what_the_network_does_not_know(classifier: Path) -> None:
     assert figures["examples"] == validation["examples"]
     assert figures["longest"] == 2
     card = (classifier / "README.md").read_text(encoding="utf-8")
-    assert f"{figures['ngrams']:,} n-grams of up to 2 tokens" in card
+    assert f"{figures['ngrams']:,} n-grams of up to 2 tokens and of 2 to 5 characters" in card
+
+
+def test_long_texts_have_words_enough(
+    tiny_classifier: Callable[..., Path], phrases_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nlptl.commands.ngram_stage.SHORT", 2)
+    folder = tiny_classifier(**TRAINING, data=str(phrases_file), ngrams=2, seed=5)
+    assert not report(folder)["ngrams"]["characters"]
+    assert json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"))["spelled_tokens"] == 0
 
 
 def test_every_reader_of_the_model_has_them(classifier: Path, command: Command, phrases_file: Path) -> None:

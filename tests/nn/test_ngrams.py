@@ -8,7 +8,7 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
-from nlptl.nn.ngrams import NgramScores, ngram_keys
+from nlptl.nn.ngrams import SPELLED, NgramScores, ngram_keys, spelled_out
 
 
 def batch(*texts: list[int]) -> tuple[Tensor, Tensor]:
@@ -93,6 +93,55 @@ def test_features_are_those_of_scikit_learn(texts: list[list[int]], fitted: Ngra
     rows, places, values = fitted.features(*batch(*texts), 2)
     found = torch.zeros(len(texts), len(fitted.keys)).index_put((rows, places), values)
     np.testing.assert_allclose(found[:, columns].numpy(), expected.toarray(), atol=1e-6)
+
+
+def spelling_of(*tokens: str) -> Tensor:
+    codes = torch.zeros(len(tokens), SPELLED, dtype=torch.int32)
+    for row, token in zip(codes, tokens, strict=True):
+        row[: len(token)] = torch.tensor([ord(character) for character in token])
+    return codes
+
+
+def test_texts_are_spelled_without_their_padding() -> None:
+    spelling = spelling_of("", "_not", "hing", "_a")
+    characters, counts = spelled_out(*batch([1, 2, 3], [3], [0]), spelling)
+    said = [
+        "".join(map(chr, row[:count]))
+        for row, count in zip(characters.tolist(), counts.tolist(), strict=True)
+    ]
+    assert said == ["_nothing_a", "_a", ""]
+    unknown, _ = spelled_out(*batch([3, 99, 1]), spelling)  # a token beyond the list is passed over
+    assert "".join(map(chr, unknown[0].tolist())) == "_a_not"
+
+
+def test_features_of_pieces_are_those_of_scikit_learn() -> None:
+    spelling = spelling_of("", "_not", "hing", "_a", "ing", "_th")
+    texts = [[1, 2, 3], [5, 4, 3, 1], [3, 3, 1, 2], [1]]
+    written = ["_nothing_a", "_thing_a_not", "_a_a_nothing", "_not"]
+    expected = TfidfVectorizer(analyzer="char", ngram_range=(2, 5), sublinear_tf=True).fit_transform(written)
+    scores = NgramScores(0, 2, len(spelling))
+    scores.spelling = spelling
+    ids, lengths = batch(*texts)
+    (_, _), (keys, rows) = scores.found(ids, lengths, 1)
+    scores.keys = keys.unique()
+    counts = torch.stack([torch.isin(scores.keys, keys[rows == row]) for row in range(len(texts))]).sum(dim=0)
+    scores.rarity = torch.log((1 + len(texts)) / (1 + counts)) + 1
+    found_rows, places, values = scores.features(ids, lengths, 1)
+    found = torch.zeros(len(texts), len(scores.keys)).index_put((found_rows, places), values)
+    np.testing.assert_allclose((found @ found.T).numpy(), (expected @ expected.T).toarray(), atol=1e-6)
+
+
+def test_runs_of_tokens_and_pieces_count_alike() -> None:
+    """Each kind has the length 1, and no piece has a token's key."""
+    scores = NgramScores(0, 2, 3)
+    scores.spelling = spelling_of("a", "b", "cd")
+    ids, lengths = batch([97, 98, 1, 2, 2], [0, 1, 2])
+    (runs, _), (pieces, _) = scores.found(ids, lengths, 2)
+    assert not set(runs.tolist()) & set(pieces.tolist())
+    scores.keys = torch.cat([runs, pieces]).unique()
+    scores.rarity = torch.ones(len(scores.keys))
+    rows, _, values = scores.features(ids, lengths, 2)
+    torch.testing.assert_close(torch.zeros(2).index_add(0, rows, values.square()), torch.full((2,), 2.0))
 
 
 def test_scores_depend_on_the_text_alone(texts: list[list[int]], fitted: NgramScores) -> None:

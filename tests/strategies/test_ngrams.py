@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nlptl.nn.ngrams import NgramScores
+from nlptl.nn.ngrams import SPELLED, NgramScores
 from nlptl.strategies.class_weights import balanced_weights
 from nlptl.strategies.examples import Examples
 from nlptl.strategies.ngrams import fit_ngrams
@@ -38,7 +38,7 @@ def by_order(count: int, seed: int) -> Examples:
 
 
 def fit(train: Examples, validation: Examples, logits: NDArray[np.float32], **values: Any) -> NgramScores:
-    asked: dict[str, Any] = {"longest": 2, "class_weights": None, "seed": 0, **values}
+    asked: dict[str, Any] = {"longest": 2, "spelling": None, "class_weights": None, "seed": 0, **values}
     return fit_ngrams(train, validation, logits, **asked, reporter=Reporter(quiet=True))
 
 
@@ -138,6 +138,28 @@ def test_texts_in_large_batches_and_small_ones_have_the_same_ngrams(monkeypatch:
     again = fit(train, validation, none(validation))
     for name in ("keys", "rarity", "weight", "bias", "shares"):
         torch.testing.assert_close(getattr(once, name), getattr(again, name))
+
+
+def test_pieces_of_words_say_what_whole_words_do_not() -> None:
+    """Every token is new, and its last letter tells the class."""
+    random = np.random.default_rng(0)
+    spelling = torch.from_numpy(random.integers(97, 117, (400, SPELLED)).astype(np.int32))
+    spelling[:, 5:] = 0
+    labels = random.integers(0, 2, 400)
+    spelling[:, 4] = torch.from_numpy(np.where(labels == 1, ord("y"), ord("z")))
+    parts = [
+        examples([[token] for token in range(start, stop)], labels[start:stop])
+        for start, stop in ((0, 250), (250, 300), (300, 400))
+    ]
+    right = {
+        known: (
+            scored(fit(*parts[:2], none(parts[1]), longest=1, spelling=known), parts[2], 1).argmax(axis=1)
+            == parts[2].labels
+        ).mean()
+        for known in (None, spelling)
+    }
+    assert right[None] < 0.7
+    assert right[spelling] > 0.9
 
 
 def test_texts_without_tokens_have_no_ngrams() -> None:

@@ -43,8 +43,8 @@ class ElmoConfig(PreTrainedConfig):
         pooling: how a classifier makes one vector of the words of a text.
         head, head_hidden_sizes, head_dropouts, head_bias: the classifier on top.
         calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
-        ngrams, longest_ngram: how many n-grams of up to how many tokens a trained classifier scores beside what its
-            network says (see `nn.ngrams`).
+        ngrams, longest_ngram, spelled_tokens: how many n-grams of up to how many tokens, and of the characters of so
+            many tokens, a trained classifier scores beside what its network says (see `nn.ngrams`).
     """
 
     model_type = "nlptl-elmo"
@@ -78,6 +78,7 @@ class ElmoConfig(PreTrainedConfig):
     calibration_temperature: float | int = 1.0
     ngrams: int = 0
     longest_ngram: int = 3
+    spelled_tokens: int = 0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -103,7 +104,7 @@ class ElmoConfig(PreTrainedConfig):
         if len(self.head_dropouts) != len(self.head_hidden_sizes) + 1:
             raise ValueError("head_dropouts needs one value more than head_hidden_sizes")
         check_temperature(self.calibration_temperature)
-        check_ngrams(self.ngrams, self.longest_ngram)
+        check_ngrams(self.ngrams, self.longest_ngram, self.spelled_tokens)
         if not self.filters or not all(_is_filter(pair) for pair in self.filters):
             raise ValueError("filters must be pairs of a width of 1 to 50 characters and a number of filters")
 

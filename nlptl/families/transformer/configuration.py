@@ -39,8 +39,8 @@ class TransformerConfig(PreTrainedConfig):
             block is computed again in the backward pass.
         head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top; see `nn.heads.build_head`.
         calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
-        ngrams, longest_ngram: how many n-grams of up to how many tokens a trained classifier scores beside what its
-            network says (see `nn.ngrams`).
+        ngrams, longest_ngram, spelled_tokens: how many n-grams of up to how many tokens, and of the characters of so
+            many tokens, a trained classifier scores beside what its network says (see `nn.ngrams`).
     """
 
     model_type = "nlptl-transformer"
@@ -89,6 +89,7 @@ class TransformerConfig(PreTrainedConfig):
     calibration_temperature: float | int = 1.0
     ngrams: int = 0
     longest_ngram: int = 3
+    spelled_tokens: int = 0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -119,7 +120,7 @@ class TransformerConfig(PreTrainedConfig):
             raise ValueError("max_trained_tokens and max_kept_tokens must be positive")
         check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
         check_temperature(self.calibration_temperature)
-        check_ngrams(self.ngrams, self.longest_ngram)
+        check_ngrams(self.ngrams, self.longest_ngram, self.spelled_tokens)
         if self.head == "bilstm-attention" and self.pair_symmetric:
             raise ValueError(
                 "bilstm-attention reads the tokens of a pair in one order: pair_symmetric must be off"

@@ -37,8 +37,8 @@ class UlmfitConfig(PreTrainedConfig):
         layers: of a classifier that pools: the last layer, or the embedding and all layers side by side.
         head, head_hidden_sizes, head_dropouts, head_bias, pooling: the classifier on top; see `nn.heads.build_head`.
         calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
-        ngrams, longest_ngram: how many n-grams of up to how many tokens a trained classifier scores beside what its
-            network says (see `nn.ngrams`).
+        ngrams, longest_ngram, spelled_tokens: how many n-grams of up to how many tokens, and of the characters of so
+            many tokens, a trained classifier scores beside what its network says (see `nn.ngrams`).
     """
 
     model_type = "nlptl-ulmfit"
@@ -72,6 +72,7 @@ class UlmfitConfig(PreTrainedConfig):
     calibration_temperature: float | int = 1.0
     ngrams: int = 0
     longest_ngram: int = 3
+    spelled_tokens: int = 0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -93,7 +94,7 @@ class UlmfitConfig(PreTrainedConfig):
             raise ValueError("a dropout is a probability from 0 to below 1")
         check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
         check_temperature(self.calibration_temperature)
-        check_ngrams(self.ngrams, self.longest_ngram)
+        check_ngrams(self.ngrams, self.longest_ngram, self.spelled_tokens)
         if self.max_pooled_tokens < self.chunk_length:
             raise ValueError("max_pooled_tokens must be at least chunk_length, or nothing would be pooled")
 

@@ -32,8 +32,8 @@ class WordVectorsConfig(PreTrainedConfig):
             common word counts for less (`families/wordvectors/pooling.py`), beside the mean of all its words. There
             `vector_dropout` is on the values of the text's vector.
         calibration_temperature: what a trained classifier's logits are divided by (see `LayeredClassifier.calibrated`).
-        ngrams, longest_ngram: how many n-grams of up to how many tokens a trained classifier scores beside what its
-            network says (see `nn.ngrams`).
+        ngrams, longest_ngram, spelled_tokens: how many n-grams of up to how many tokens, and of the characters of so
+            many tokens, a trained classifier scores beside what its network says (see `nn.ngrams`).
     """
 
     model_type = "nlptl-wordvectors"
@@ -52,6 +52,7 @@ class WordVectorsConfig(PreTrainedConfig):
     calibration_temperature: float | int = 1.0
     ngrams: int = 0
     longest_ngram: int = 3
+    spelled_tokens: int = 0
     format_version: int = 1
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -64,7 +65,7 @@ class WordVectorsConfig(PreTrainedConfig):
             raise ValueError("a dropout is a probability from 0 to below 1")
         check_head(self.head, self.head_hidden_sizes, self.head_dropouts)
         check_temperature(self.calibration_temperature)
-        check_ngrams(self.ngrams, self.longest_ngram)
+        check_ngrams(self.ngrams, self.longest_ngram, self.spelled_tokens)
 
     @property
     def num_hidden_layers(self) -> int:
