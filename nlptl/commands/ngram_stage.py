@@ -108,7 +108,7 @@ def _spelling(tokenizer: PreTrainedTokenizerBase) -> Tensor:
     word and has a space before it."""
     names = [str(name) for name in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
     marked = any(name[:1] in WORD_BEGINS or name.endswith(WORD_ENDS) for name in names)
-    codes = np.zeros((len(names), SPELLED), dtype=np.int32)
+    codes = np.zeros((len(names), SPELLED), dtype=np.int64)
     for row, name in zip(codes, names, strict=True):
         spelled = [ord(character) for character in (name if marked else f" {name}")][:SPELLED]
         row[: len(spelled)] = spelled

@@ -73,7 +73,7 @@ def spelled_out(input_ids: Tensor, lengths: Tensor, spelling: Tensor) -> tuple[T
     """
     ids = input_ids[:, :MOST_SPELLED]
     known = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]) & (ids < len(spelling))
-    codes = spelling[torch.where(known, ids, 0)].long() * known[:, :, None]
+    codes = spelling[torch.where(known, ids, 0)] * known[:, :, None]
     codes = codes.flatten(1)
     places = (codes > 0).cumsum(dim=1)
     rows, columns = torch.nonzero(codes, as_tuple=True)
@@ -118,7 +118,7 @@ class NgramScores(nn.Module):
         self.register_buffer("weight", torch.zeros(ngrams, classes))
         self.register_buffer("bias", torch.zeros(classes))
         self.register_buffer("shares", torch.tensor([1.0, 0.0]))
-        self.register_buffer("spelling", torch.zeros(spelled, SPELLED, dtype=torch.int32))
+        self.register_buffer("spelling", torch.zeros(spelled, SPELLED, dtype=torch.int64))
 
     def found(self, input_ids: Tensor, lengths: Tensor, longest: int) -> list[tuple[Tensor, Tensor]]:
         """Keys of all n-grams of the texts, in the list or not, and the text that each belongs to: of runs of tokens,

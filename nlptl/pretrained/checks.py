@@ -28,7 +28,7 @@ AGAIN = "copy or train the model again"
 MOST_HEADER_BYTES = 25_000_000  # that of a model of a thousand layers has a tenth of it
 # Bytes of the numbers that a model here is saved in; the whole ones count the batches of a normalisation, or are the
 # masks of old native models.
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1, "BOOL": 1}
 SPARE_PARAMETERS = 64  # of a model beyond those in its file: tied ones, and those that a file may lack
 MOST_MADE_UP = 2**26  # numbers of a model that are in no file because they follow from its config
 Shapes = dict[str, tuple[int, ...]]

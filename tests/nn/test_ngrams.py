@@ -96,7 +96,7 @@ def test_features_are_those_of_scikit_learn(texts: list[list[int]], fitted: Ngra
 
 
 def spelling_of(*tokens: str) -> Tensor:
-    codes = torch.zeros(len(tokens), SPELLED, dtype=torch.int32)
+    codes = torch.zeros(len(tokens), SPELLED, dtype=torch.int64)
     for row, token in zip(codes, tokens, strict=True):
         row[: len(token)] = torch.tensor([ord(character) for character in token])
     return codes

@@ -143,7 +143,7 @@ def test_texts_in_large_batches_and_small_ones_have_the_same_ngrams(monkeypatch:
 def test_pieces_of_words_say_what_whole_words_do_not() -> None:
     """Every token is new, and its last letter tells the class."""
     random = np.random.default_rng(0)
-    spelling = torch.from_numpy(random.integers(97, 117, (400, SPELLED)).astype(np.int32))
+    spelling = torch.from_numpy(random.integers(97, 117, (400, SPELLED)).astype(np.int64))
     spelling[:, 5:] = 0
     labels = random.integers(0, 2, 400)
     spelling[:, 4] = torch.from_numpy(np.where(labels == 1, ord("y"), ord("z")))
