@@ -85,7 +85,7 @@ def jobs(
         "pretrain gpt": pretrain("gpt"),
         "finetune ulmfit": finetune(language_model_folder, **FINETUNE),
         "finetune gpt": finetune(gpt, **{**FINETUNE, "lm_tuning": False, "epochs": 2}),
-        "finetune freeze": finetune(language_model_folder, strategy="freeze", lm_tuning=False),
+        "finetune freeze": finetune(language_model_folder, strategy="freeze", lm_tuning=False, ngrams=2),
         "extract-features parquet": extract("features.parquet", digest),
         "extract-features npy": extract("features.npy", array),
         "predict": Job("predict", predict, "labels.jsonl", rows, "--force", digest, ("--format", "csv")),
