@@ -1,4 +1,4 @@
-"""N-grams of tokens beside a trained classifier: which there are, what they say of the classes, how much they count."""
+"""N-grams beside a trained classifier: which there are, what they say of the classes, how much they count."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ from nlptl.training.progress import Reporter
 # (weighting by naive Bayes, inverse strength of the regularisation)
 CANDIDATES = ((False, 3.0), (False, 30.0), (False, 100.0), (True, 0.3), (True, 3.0), (True, 30.0))
 FOLDS = 5
-MOST_NGRAMS, MOST_WEIGHTS = (
-    300_000,
-    20_000_000,
-)  # the most frequent ones; a weight is of an n-gram and a class
+MOST_NGRAMS = 300_000  # the most frequent ones
+MOST_WEIGHTS = 20_000_000  # each of an n-gram and a class
 COUNTED = 5_000_000  # n-grams whose texts are counted at once, beyond which those of one text are forgotten
 ONCE = 1000  # texts up to which an n-gram of one text is kept
 TOKENS_AT_ONCE = 2**18  # padded ones; a longer text comes alone
