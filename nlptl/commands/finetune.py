@@ -99,16 +99,7 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
     final = load_classifier(str(folder / "model"), config)
     added: dict[str, Any] = {}
     if config.ngrams:
-        added["ngrams"], note = add_ngrams(
-            final,
-            folder / "model",
-            train,
-            validation,
-            longest=config.ngrams,
-            balanced=config.class_weight == "balanced",
-            seed=config.seed,
-            reporter=invocation.reporter,
-        )
+        added["ngrams"], note = add_ngrams(final, stage)
         notes.append(note)
         invocation.reporter.note(note)
     if config.calibrate:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from nlptl import processes
+from nlptl.commands.classifier_stage import ClassifierStage
 from nlptl.commands.prediction import Classifier
 from nlptl.evaluation.calibration import tempered
 from nlptl.evaluation.metrics import classification_metrics
 from nlptl.nn.ngrams import SPELLED
-from nlptl.strategies.class_weights import balanced_weights
-from nlptl.strategies.examples import Examples
 from nlptl.strategies.ngrams import fit_ngrams
-from nlptl.training.checkpoints import written_whole
 from nlptl.training.inference import class_logits
 from nlptl.training.models import LayeredClassifier
-from nlptl.training.progress import Reporter
 
 # Mean tokens of a text up to which the pieces of its words count; longer texts have words enough.
 SHORT = 100
@@ -30,28 +26,15 @@ SHORT = 100
 WORD_BEGINS, WORD_ENDS = ("\u0120", "\u2581"), "</w>"
 
 
-def add_ngrams(
-    classifier: Classifier,
-    folder: Path,
-    train: Examples,
-    validation: Examples,
-    *,
-    longest: int,
-    balanced: bool,
-    seed: int,
-    reporter: Reporter,
-) -> tuple[dict[str, Any], str]:
-    """Fit n-grams of up to `longest` tokens, and write the classifier with them into its folder.
-
-    Args:
-        balanced: rare classes count as much as frequent ones.
+def add_ngrams(classifier: Classifier, stage: ClassifierStage) -> tuple[dict[str, Any], str]:
+    """Put n-grams beside the classifier that a stage has trained, and write both into the run's folder.
 
     Returns:
         For the report: `ngrams`, `longest`, `characters` (whether those of characters count, too), `shares`,
         `examples`, and `accuracy` and `log_loss` of the validation texts `before` and `after`; and a sentence that
         says so.
     """
-    model = classifier.model
+    model, train, validation, longest = classifier.model, stage.train, stage.validation, stage.config.ngrams
     assert isinstance(model, LayeredClassifier)
     # A run that was interrupted after this may have saved others.
     model.ngrams, model.config.ngrams, model.config.calibration_temperature = None, 0, 1.0
@@ -59,38 +42,32 @@ def add_ngrams(
     spelling = (
         _spelling(classifier.tokenizer) if short and train.encodings[0]["input_ids"].ndim == 1 else None
     )
-    labels = validation.labels.astype(np.int64)
-
-    def logits() -> NDArray[np.float32]:
-        return class_logits(model, validation.encodings, classifier.precision, classifier.batch_size)
-
-    before = logits()
-    weights = balanced_weights(train.labels.astype(np.int64), before.shape[1]) if balanced else None
-    found = processes.first(
+    before = class_logits(model, validation.encodings, classifier.precision, classifier.batch_size)
+    found, after = processes.first(
         lambda: fit_ngrams(
             train,
             validation,
             before,
             longest=longest,
             spelling=spelling,
-            class_weights=weights,
-            seed=seed,
-            reporter=reporter,
+            class_weights=stage.class_weights(torch.device("cpu")),
+            seed=stage.config.seed,
+            reporter=stage.invocation.reporter,
         )
     )
     if len(found.keys):
         model.ngrams = found.to(model.device)
         model.config.ngrams, model.config.longest_ngram = len(found.keys), longest
         model.config.spelled_tokens = len(found.spelling)
-        processes.first(lambda: _write(classifier, folder))
+        processes.first(replace(stage, classifier=model).write)
     measured = {
         name: classification_metrics(
-            labels,
-            tempered(scores, 1.0, multi_label=classifier.multi_label),
+            validation.labels.astype(np.int64),
+            tempered(logits, 1.0, multi_label=classifier.multi_label),
             classifier.label_names,
             multi_label=classifier.multi_label,
         )
-        for name, scores in (("before", before), ("after", logits()))
+        for name, logits in (("before", before), ("after", after))
     }
     figures = {
         "ngrams": len(found.keys),
@@ -113,12 +90,6 @@ def _spelling(tokenizer: PreTrainedTokenizerBase) -> Tensor:
         spelled = [ord(character) for character in (name if marked else f" {name}")][:SPELLED]
         row[: len(spelled)] = spelled
     return torch.from_numpy(codes)
-
-
-def _write(classifier: Classifier, folder: Path) -> None:
-    with written_whole(folder) as path:
-        classifier.model.save_pretrained(path)
-        classifier.tokenizer.save_pretrained(path)
 
 
 def _sentence(figures: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from nlptl.strategies.class_weights import weighted_loss
 from nlptl.strategies.examples import Examples
 from nlptl.strategies.folds import FEW, dealt_folds
 from nlptl.training.batching import Encoding, padded
+from nlptl.training.inference import length_batches
 from nlptl.training.one_against_rest import OneAgainstRest
 from nlptl.training.progress import Reporter
 
@@ -46,7 +47,7 @@ def fit_ngrams(
     class_weights: Tensor | None,
     seed: int,
     reporter: Reporter,
-) -> NgramScores:
+) -> tuple[NgramScores, NDArray[np.float32]]:
     """Regressions on the n-grams of the training texts, and the shares of network and n-grams by the validation texts.
 
     The strength of the regularisation and the weighting are those of the least log loss on the validation texts, or,
@@ -57,6 +58,9 @@ def fit_ngrams(
         longest: tokens of the longest n-gram.
         spelling: (tokens, characters), with which pieces of characters count, too.
         class_weights: as `balanced_weights` gives them, or None.
+
+    Returns:
+        The n-grams, and the logits of network and n-grams together for the validation texts.
     """
     classes = logits.shape[1]
     scores = NgramScores(0, classes)
@@ -65,10 +69,11 @@ def fit_ngrams(
     most = min(MOST_NGRAMS, MOST_WEIGHTS // classes)
     scores.keys, scores.rarity = _listed(scores, train.encodings, longest, most)
     if not len(scores.keys):
-        return scores
+        return scores, logits
     features = [_features(scores, part.encodings, longest) for part in (train, validation)]
     labels = [part.labels.astype(np.int64) for part in (train, validation)]
-    regressions = _Regressions(classes, None if class_weights is None else class_weights.double().cpu())
+    several, weights = labels[0].ndim == 2, None if class_weights is None else class_weights.double().cpu()
+    regressions = _Regressions(classes, several, weights)
 
     best: tuple[float, tuple[bool, float]] = (math.inf, CANDIDATES[0])
     reporter.start("n-grams", len(CANDIDATES))
@@ -85,9 +90,10 @@ def fit_ngrams(
     fitted = regressions.fit(best[1], features[0], labels[0])
     scores.weight = torch.from_numpy(np.ascontiguousarray(fitted.weight.T))
     scores.bias = torch.from_numpy(fitted.bias).float()
-    beside = regressions.scores(fitted, features[1], several=labels[1].ndim == 2)
+    beside = regressions.scores(fitted, features[1])
     scores.shares = regressions.shares(logits, beside, labels[1])
-    return scores
+    network, ngrams = scores.shares.numpy()
+    return scores, (network * logits + ngrams * beside).astype(np.float32)
 
 
 def _listed(
@@ -95,7 +101,7 @@ def _listed(
 ) -> tuple[Tensor, Tensor]:
     """Keys, ascending, and rarity of the n-grams that most texts have."""
     keys, texts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    for batch in _batches(encodings):
+    for _, batch in _batches(encodings):
         kinds = scores.found(batch["input_ids"], row_lengths(**batch), longest)
         found, rows = (torch.cat(parts).numpy() for parts in zip(*kinds, strict=True))
         order = np.lexsort((rows, found))
@@ -114,28 +120,20 @@ def _listed(
     return torch.from_numpy(keys[kept]), torch.from_numpy(rarity).float()
 
 
-def _batches(encodings: Sequence[Encoding]) -> Iterator[dict[str, Tensor]]:
-    """Texts in their order, padded."""
-    batch: list[Encoding] = []
-    longest = 0
-    for encoding in encodings:
-        longest = max(longest, len(encoding["input_ids"]))
-        if batch and (len(batch) + 1) * longest > TOKENS_AT_ONCE:
-            yield padded(batch, 0)
-            batch, longest = [], len(encoding["input_ids"])
-        batch.append(encoding)
-    if batch:
-        yield padded(batch, 0)
+def _batches(encodings: Sequence[Encoding]) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
+    """Row numbers, and these texts padded."""
+    for rows in length_batches(encodings, len(encodings), TOKENS_AT_ONCE):
+        yield np.array(rows), padded([encodings[row] for row in rows], 0)
 
 
 def _features(scores: NgramScores, encodings: Sequence[Encoding], longest: int) -> sparse.csr_matrix:
     """(texts, n-grams) as the model will compute them."""
-    parts = []
-    for batch in _batches(encodings):
+    found = []
+    for numbers, batch in _batches(encodings):
         rows, places, values = scores.features(batch["input_ids"], row_lengths(**batch), longest)
-        shape = (len(batch["input_ids"]), len(scores.keys))
-        parts.append(sparse.csr_matrix((values.numpy(), (rows.numpy(), places.numpy())), shape=shape))
-    return sparse.csr_matrix(sparse.vstack(parts)) if parts else sparse.csr_matrix((0, len(scores.keys)))
+        found.append((values.numpy(), numbers[rows.numpy()], places.numpy()))
+    entries, of, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return sparse.csr_matrix((entries, (of, columns)), shape=(len(encodings), len(scores.keys)))
 
 
 Rows = tuple[sparse.csr_matrix, NDArray[np.int64]]
@@ -155,35 +153,34 @@ def _trials(
 
 
 class _Regressions:
-    """Regressions for one list of classes, whose texts may count differently."""
+    """Regressions for one list of classes, of which a text has one or `several`, and which may count differently."""
 
-    def __init__(self, classes: int, weights: Tensor | None) -> None:
-        self.classes, self.weights = classes, weights
+    def __init__(self, classes: int, several: bool, weights: Tensor | None) -> None:
+        self.classes, self.several, self.weights = classes, several, weights
 
     def fit(
         self, candidate: tuple[bool, float], x: sparse.csr_matrix, labels: NDArray[np.int64]
     ) -> OneAgainstRest:
-        several = labels.ndim == 2
-        inside = labels == 1 if several else labels[:, None] == np.arange(self.classes)
-        if self.weights is None:
-            counted = None
-        else:
+        inside = labels == 1 if self.several else labels[:, None] == np.arange(self.classes)
+        counted = None
+        if self.weights is not None:
             weights = self.weights.numpy()
-            counted = np.where(inside, weights, 1.0) if several else weights[labels][:, None]
-        if several or self.classes > 2:
+            counted = np.where(inside, weights, 1.0) if self.several else weights[labels][:, None]
+        if self.several or self.classes > 2:
             return OneAgainstRest(*candidate).fit(x, inside, counted)
         fitted = OneAgainstRest(*candidate).fit(x, inside[:, 1:], counted)  # the other class is its mirror
         fitted.weight = np.vstack([-fitted.weight, fitted.weight])
         fitted.bias = np.concatenate([-fitted.bias, fitted.bias])
         return fitted
 
-    def scores(self, fitted: OneAgainstRest, x: sparse.csr_matrix, *, several: bool) -> NDArray[np.float64]:
+    def scores(self, fitted: OneAgainstRest, x: sparse.csr_matrix) -> NDArray[np.float64]:
+        """As the model adds them to a network's logits."""
         odds = fitted.log_odds(x)
-        return odds if several else np.asarray(log_expit(odds))
+        return odds if self.several else np.asarray(log_expit(odds))
 
     def loss(self, fitted: OneAgainstRest, x: sparse.csr_matrix, labels: NDArray[np.int64]) -> float:
         """Sum over the rows."""
-        return self._loss(self.scores(fitted, x, several=labels.ndim == 2), labels)
+        return self._loss(self.scores(fitted, x), labels)
 
     def shares(
         self, network: NDArray[np.float32], ngrams: NDArray[np.float64], labels: NDArray[np.int64]

@@ -39,7 +39,7 @@ def by_order(count: int, seed: int) -> Examples:
 
 def fit(train: Examples, validation: Examples, logits: NDArray[np.float32], **values: Any) -> NgramScores:
     asked: dict[str, Any] = {"longest": 2, "spelling": None, "class_weights": None, "seed": 0, **values}
-    return fit_ngrams(train, validation, logits, **asked, reporter=Reporter(quiet=True))
+    return fit_ngrams(train, validation, logits, **asked, reporter=Reporter(quiet=True))[0]
 
 
 def scored(scores: NgramScores, part: Examples, longest: int = 2, *, several: bool = False) -> NDArray[Any]:
