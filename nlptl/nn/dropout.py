@@ -61,14 +61,20 @@ def locked_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return x * scaled_mask(x, (x.shape[0], 1, x.shape[2]), p)
 
 
-def embedding_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
-    """The embedding matrix with whole rows dropped, so that a word shares its fate wherever it occurs.
+def embed(ids: Tensor, weight: Tensor, p: float, training: bool) -> Tensor:
+    """Rows of an embedding; a word that is drawn, with probability `p`, is zero wherever it occurs.
 
-    Source: AWD-LSTM (Merity et al. 2018), section 4.3.
+    Source: AWD-LSTM (Merity et al. 2018), section 4.3. The matrix itself, of which a batch reads a small part, is left
+    alone.
 
     Args:
+        ids: of any shape.
         weight: (vocabulary, width).
+
+    Returns:
+        (*shape of `ids`, width).
     """
+    x = F.embedding(ids, weight)
     if not training or p <= 0.0:
-        return weight
-    return weight * scaled_mask(weight, (weight.shape[0], 1), p)
+        return x
+    return x * F.embedding(ids, scaled_mask(weight, (weight.shape[0], 1), p))

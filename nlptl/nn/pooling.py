@@ -33,15 +33,21 @@ class RunningPool:
         lowest = like.new_full((batch, width), torch.finfo(like.dtype).min)
         return cls(last=zeros, maximum=lowest, total=zeros, count=like.new_zeros(batch, 1))
 
-    def update(self, rows: slice, x: Tensor, valid: Tensor) -> RunningPool:
+    def update(self, rows: slice, x: Sequence[Tensor], valid: Tensor) -> RunningPool:
         """Take in the next tokens of some rows; the others stay as they are.
 
         Args:
             rows: the rows of the batch that `x` belongs to.
-            x: (rows, time, width).
+            x: what makes up the width, (rows, time, ...) each; joined when they are pooled, which takes less memory.
             valid: (rows, time), True where a token is to be pooled.
         """
-        part = RunningPool.of(x, valid)
+        pooled = [RunningPool.of(layer, valid) for layer in x]
+        part = RunningPool(
+            last=torch.cat([layer.last for layer in pooled], dim=1),
+            maximum=torch.cat([layer.maximum for layer in pooled], dim=1),
+            total=torch.cat([layer.total for layer in pooled], dim=1),
+            count=pooled[0].count,
+        )
         some = part.count > 0
         return RunningPool(
             last=_replaced(self.last, rows, torch.where(some, part.last, self.last[rows])),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nlptl.nn.dropout import embedding_dropout, locked_dropout, scaled_mask
+from nlptl.nn.dropout import embed, locked_dropout, scaled_mask
 
 
 def test_a_locked_mask_is_the_same_at_every_time_step() -> None:
@@ -32,10 +32,11 @@ def test_kept_values_are_scaled_so_that_the_expectation_stays(p: float) -> None:
     assert dropped.mean().item() == pytest.approx(1.0, abs=4 * deviation)
 
 
-def test_embedding_dropout_drops_whole_words() -> None:
+def test_embedding_dropout_drops_a_word_wherever_it_stands() -> None:
     torch.manual_seed(0)
     weight = torch.rand(500, 6) + 0.5
-    dropped = embedding_dropout(weight, 0.3, training=True)
+    dropped, again = embed(torch.arange(500).repeat(2, 1), weight, 0.3, training=True)
+    assert torch.equal(dropped, again)
     gone = (dropped == 0).all(dim=1)
     torch.testing.assert_close(dropped[~gone], weight[~gone] / 0.7)
     assert 0.2 < gone.float().mean().item() < 0.4
@@ -45,13 +46,13 @@ def test_embedding_dropout_drops_whole_words() -> None:
 def test_evaluation_and_zero_probability_change_nothing(p: float, training: bool) -> None:
     x, weight = torch.randn(2, 3, 4), torch.randn(5, 4)
     assert torch.equal(locked_dropout(x, p, training), x)
-    assert torch.equal(embedding_dropout(weight, p, training), weight)
+    assert torch.equal(embed(torch.arange(5), weight, p, training), weight)
 
 
 def test_dropped_words_get_no_gradient() -> None:
     torch.manual_seed(0)
     weight = torch.ones(50, 4, requires_grad=True)
-    dropped = embedding_dropout(weight, 0.5, training=True)
+    dropped = embed(torch.arange(50), weight, 0.5, training=True)
     dropped.sum().backward()
     assert weight.grad is not None
     assert torch.equal(weight.grad, dropped.detach())

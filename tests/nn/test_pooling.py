@@ -59,7 +59,9 @@ def test_chunk_by_chunk_equals_the_whole(size: int, leave_out_finished: bool) ->
     for start in range(0, 7, size):
         rows = sum(length > start for length in LENGTHS) if leave_out_finished else 4
         piece = slice(start, start + size)
-        running = running.update(slice(0, rows), x[:rows, piece], valid[:rows, piece])
+        running = running.update(
+            slice(0, rows), [x[:rows, piece, :1], x[:rows, piece, 1:]], valid[:rows, piece]
+        )
     for pooling in POOLINGS:
         torch.testing.assert_close(running.result(pooling), pool(x, valid, pooling))
 
@@ -67,7 +69,7 @@ def test_chunk_by_chunk_equals_the_whole(size: int, leave_out_finished: bool) ->
 def test_rows_that_are_not_updated_stay_as_they_are() -> None:
     x, valid = documents()
     before = RunningPool.of(x, valid)
-    after = before.update(slice(1, 3), x[1:3] + 10, valid[1:3])
+    after = before.update(slice(1, 3), [x[1:3] + 10], valid[1:3])
     for pooling in POOLINGS:
         old, new = before.result(pooling), after.result(pooling)
         assert torch.equal(new[[0, 3]], old[[0, 3]])
@@ -78,7 +80,7 @@ def test_rows_that_are_not_updated_stay_as_they_are() -> None:
 def test_a_document_without_tokens_gives_zeros_when_read_in_chunks(pooling: Pooling) -> None:
     x, valid = documents()
     valid[2] = False
-    running = RunningPool.empty(4, 3, like=x).update(slice(0, 4), x, valid)
+    running = RunningPool.empty(4, 3, like=x).update(slice(0, 4), [x], valid)
     assert bool((running.result(pooling)[2] == 0).all())
 
 

@@ -1,4 +1,4 @@
-"""Weight drop: a dropped copy of the recurrent matrix for one call, and the parameter itself left alone."""
+"""Weight drop: a dropped copy of the recurrent matrix for one pass, and the parameter itself left alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nlptl.nn import dropout, weight_drop
-from nlptl.nn.weight_drop import weight_dropped_lstm
+from nlptl.nn.weight_drop import WeightDroppedLSTM
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def masks(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 def test_evaluation_is_the_plain_lstm(lstm: nn.LSTM) -> None:
     x = torch.randn(3, 4, 5)
-    output, (h, c) = weight_dropped_lstm(lstm, x, None, 0.5, training=False)
+    output, (h, c) = WeightDroppedLSTM(lstm, 0.5, training=False)(x, None)
     expected, (expected_h, expected_c) = lstm(x)
     assert torch.equal(output, expected)
     assert torch.equal(h, expected_h)
@@ -45,7 +45,7 @@ def test_evaluation_is_the_plain_lstm(lstm: nn.LSTM) -> None:
 def test_one_mask_serves_all_time_steps_of_a_call(lstm: nn.LSTM, masks: list[Tensor]) -> None:
     x = torch.randn(3, 6, 5)
     state = (torch.randn(1, 3, 7), torch.randn(1, 3, 7))
-    output, (h, c) = weight_dropped_lstm(lstm, x, state, 0.5, training=True)
+    output, (h, c) = WeightDroppedLSTM(lstm, 0.5, training=True)(x, state)
     assert len(masks) == 1
     plain = copy.deepcopy(lstm)
     with torch.no_grad():
@@ -56,17 +56,26 @@ def test_one_mask_serves_all_time_steps_of_a_call(lstm: nn.LSTM, masks: list[Ten
     torch.testing.assert_close(c, expected_c)
 
 
-def test_each_call_draws_anew(lstm: nn.LSTM, masks: list[Tensor]) -> None:
+def test_the_pieces_of_one_pass_share_its_mask(lstm: nn.LSTM) -> None:
+    x, dropped = torch.randn(3, 8, 5), WeightDroppedLSTM(lstm, 0.5, training=True)
+    whole, (h, c) = dropped(x, None)
+    first, state = dropped(x[:, :3], None)
+    second, (last_h, last_c) = dropped(x[:, 3:], state)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
+    torch.testing.assert_close((last_h, last_c), (h, c))
+
+
+def test_each_pass_draws_anew(lstm: nn.LSTM, masks: list[Tensor]) -> None:
     x = torch.randn(3, 4, 5)
     for _ in range(2):
-        weight_dropped_lstm(lstm, x, None, 0.5, training=True)
+        WeightDroppedLSTM(lstm, 0.5, training=True)(x, None)
     assert len(masks) == 2
     assert not torch.equal(masks[0], masks[1])
 
 
 def test_the_parameter_and_its_name_stay_as_they_are(lstm: nn.LSTM) -> None:
     parameter, before = lstm.weight_hh_l0, copy.deepcopy(lstm.state_dict())
-    weight_dropped_lstm(lstm, torch.randn(3, 4, 5), None, 0.5, training=True)
+    WeightDroppedLSTM(lstm, 0.5, training=True)(torch.randn(3, 4, 5), None)
     assert lstm.weight_hh_l0 is parameter
     assert list(lstm.state_dict()) == list(before)
     assert all(torch.equal(lstm.state_dict()[name], value) for name, value in before.items())
@@ -76,16 +85,16 @@ def test_training_leaves_no_dropped_copy_behind(lstm: nn.LSTM) -> None:
     # torch's LSTM keeps a list of what its kernels read beside the parameters; no dropped copy may stay there.
     x = torch.randn(3, 4, 5)
     before = lstm(x)[0]
-    weight_dropped_lstm(lstm, x, None, 0.5, training=True)
+    WeightDroppedLSTM(lstm, 0.5, training=True)(x, None)
     assert torch.equal(copy.deepcopy(lstm)(x)[0], before)
-    assert torch.equal(weight_dropped_lstm(lstm, x, None, 0.5, training=False)[0], before)
+    assert torch.equal(WeightDroppedLSTM(lstm, 0.5, training=False)(x, None)[0], before)
     with torch.no_grad():
         lstm.get_parameter("weight_hh_l0").zero_()
     assert not torch.equal(lstm(x)[0], before)
 
 
 def test_gradients_vanish_exactly_where_weights_were_dropped(lstm: nn.LSTM, masks: list[Tensor]) -> None:
-    output, _ = weight_dropped_lstm(lstm, torch.randn(4, 5, 5), None, 0.5, training=True)
+    output, _ = WeightDroppedLSTM(lstm, 0.5, training=True)(torch.randn(4, 5, 5), None)
     output.pow(2).sum().backward()
     gradients = {name: parameter.grad for name, parameter in lstm.named_parameters()}
     recurrent = gradients.pop("weight_hh_l0")
@@ -97,7 +106,7 @@ def test_gradients_vanish_exactly_where_weights_were_dropped(lstm: nn.LSTM, mask
 def test_a_packed_sequence_is_run_as_its_rows_are(lstm: nn.LSTM, masks: list[Tensor]) -> None:
     x, lengths = torch.randn(3, 6, 5), torch.tensor([2, 6, 4])
     packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    output, (h, _) = weight_dropped_lstm(lstm, packed, None, 0.5, training=True)  # type: ignore[arg-type]
+    output, (h, _) = WeightDroppedLSTM(lstm, 0.5, training=True)(packed, None)  # type: ignore[arg-type]
     padded, _ = pad_packed_sequence(output, batch_first=True)  # type: ignore[arg-type]
     with torch.no_grad():
         lstm.get_parameter("weight_hh_l0").mul_(masks[0])

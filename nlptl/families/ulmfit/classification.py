@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.utils import ModelOutput
@@ -25,6 +26,7 @@ from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.sequences import reverse_valid, row_lengths
 from nlptl.nn.token_head import token_layers
 from nlptl.nn.token_pieces import TokenPieces
+from nlptl.nn.weight_drop import WeightDroppedLSTM
 from nlptl.training.models import LayeredClassifier
 
 Gathered = RunningPool | TokenPieces
@@ -65,7 +67,7 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
     @property
     def tokens_at_once(self) -> int:
         """Of a batch without gradients. Recurrent products want rows, and of what is read only a pool is kept."""
-        return 8192 if self.reads_tokens else 32768
+        return 8192 if self.reads_tokens else 2**20
 
     def _build_head(self) -> nn.Module:
         config = self.config
@@ -181,7 +183,9 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         if encoder.config.direction == "backward":
             input_ids = reverse_valid(input_ids, lengths)
         lengths, order = lengths.sort(descending=True, stable=True)
-        input_ids = input_ids[order]
+        # Each word is looked up once, and all chunks see the same dropped words and weights.
+        words, places = input_ids[order].unique(return_inverse=True)
+        embedded, lstms = encoder.embed(words), encoder.draw()
         reach = lengths.tolist()
         pooled_tokens = sum(min(length, config.max_pooled_tokens) for length in reach)
         recompute = (
@@ -198,17 +202,18 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         for start, factor in zip(self._chunk_starts(reach), factors, strict=True):
             active = sum(length > start for length in reach)
             chunk = _Chunk(
-                ids=input_ids[:active, start : min(start + config.chunk_length, reach[0])],
+                words=embedded,
+                places=places[:active, start : min(start + config.chunk_length, reach[0])],
                 left=lengths[:active] - start,
                 temporal_factor=factor,
                 state=None if state is None else tuple((h[:, :active], c[:, :active]) for h, c in state),
             )
             is_pooled = any(length - start <= config.max_pooled_tokens for length in reach[:active])
             if recompute and is_pooled:
-                step = checkpoint(self._read_chunk, encoder, chunk, gathered, use_reentrant=False)
+                step = checkpoint(self._read_chunk, encoder, lstms, chunk, gathered, use_reentrant=False)
             else:
                 with torch.set_grad_enabled(torch.is_grad_enabled() and is_pooled):
-                    step = self._read_chunk(encoder, chunk, gathered)
+                    step = self._read_chunk(encoder, lstms, chunk, gathered)
             gathered, chunk_penalty, state = step
             penalty = penalty + chunk_penalty
             state = tuple((h.detach(), c.detach()) for h, c in state)
@@ -251,19 +256,20 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
         return total
 
     def _read_chunk(
-        self, encoder: UlmfitModel, chunk: _Chunk, gathered: Gathered
+        self, encoder: UlmfitModel, lstms: Sequence[WeightDroppedLSTM], chunk: _Chunk, gathered: Gathered
     ) -> tuple[Gathered, Tensor, State]:
         config = self.config
-        hidden_states, state = encoder.read(chunk.ids, chunk.state)
+        hidden_states, state = encoder.read(F.embedding(chunk.places, chunk.words), chunk.state, drawn=lstms)
         raw = hidden_states[-1]
         steps = torch.arange(raw.shape[1], device=raw.device)
         in_window = chunk.left <= config.max_pooled_tokens
         valid = (steps < chunk.left[:, None]) & in_window[:, None]
-        if self.reads_tokens:
-            read = token_layers(hidden_states)
+        rows = slice(0, raw.shape[0])
+        if isinstance(gathered, RunningPool):
+            read = hidden_states if config.layers == "all" else [raw]
+            gathered = gathered.update(rows, read, valid)
         else:
-            read = torch.cat(hidden_states, dim=2) if config.layers == "all" else raw
-        gathered = gathered.update(slice(0, raw.shape[0]), read, valid)
+            gathered = gathered.update(rows, token_layers(hidden_states), valid)
         penalty = encoder.embedding.weight.new_zeros(())
         if self.training and torch.is_grad_enabled():
             dropped = locked_dropout(raw, config.output_dropout, True)
@@ -275,12 +281,15 @@ class UlmfitForSequenceClassification(UlmfitPreTrainedModel, LayeredClassifier):
 
 @dataclass(frozen=True)
 class _Chunk:
-    """The next tokens of the documents that have any left: ids (rows, time), tokens left (rows,), state.
+    """The next tokens of the documents that have any left: where their words stand, tokens left (rows,), state.
 
-    `temporal_factor` is that of `_temporal_factors`.
+    Attributes:
+        words: (words of the batch, embedding size). places: (rows, time), which of them each token is.
+        temporal_factor: of `_temporal_factors`.
     """
 
-    ids: Tensor
+    words: Tensor
+    places: Tensor
     left: Tensor
     temporal_factor: float
     state: State | None

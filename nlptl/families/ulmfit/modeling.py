@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import initialization as init
@@ -15,11 +15,11 @@ from transformers.utils import ModelOutput
 
 from nlptl import processes
 from nlptl.families.ulmfit.configuration import UlmfitConfig
-from nlptl.nn.dropout import embedding_dropout, locked_dropout
+from nlptl.nn.dropout import embed, locked_dropout
 from nlptl.nn.regularization import activation_penalty, temporal_activation_penalty
 from nlptl.nn.sequences import reverse_valid, valid_lengths
 from nlptl.nn.softmax import IGNORED, Candidates, linear_cross_entropy, log_frequencies, sampled_cross_entropy
-from nlptl.nn.weight_drop import LSTMState, weight_dropped_lstm
+from nlptl.nn.weight_drop import LSTMState, WeightDroppedLSTM
 from nlptl.training.models import LayeredModel
 
 State = tuple[LSTMState, ...]
@@ -111,35 +111,44 @@ class UlmfitModel(UlmfitPreTrainedModel):
         """Parameters bottom to top: embedding, then each LSTM."""
         return [list(self.embedding.parameters()), *(list(layer.parameters()) for layer in self.layers)]
 
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """What the ids stand for, some words dropped in training: ids of any shape -> (*shape, embedding size)."""
+        return embed(input_ids, self.embedding.weight, self.config.embedding_dropout, self.training)
+
+    def draw(self) -> list[WeightDroppedLSTM]:
+        """The LSTMs with the weights of one forward pass, which may read a text in several pieces."""
+        lstms = [layer for layer in self.layers if isinstance(layer, nn.LSTM)]
+        return [WeightDroppedLSTM(lstm, self.config.weight_dropout, self.training) for lstm in lstms]
+
     def read(
-        self, input_ids: Tensor, state: State | None = None, lengths: Tensor | None = None
+        self,
+        x: Tensor,
+        state: State | None = None,
+        lengths: Tensor | None = None,
+        drawn: Sequence[WeightDroppedLSTM] | None = None,
     ) -> tuple[list[Tensor], State]:
-        """Run the stack over ids that are already in reading order.
+        """Run the stack over embedded tokens that are already in reading order.
 
         Args:
-            input_ids: (batch, time).
+            x: (batch, time, embedding size), of `embed`.
             state: as returned, or None for zeros.
             lengths: (batch,). Given, each row's state is that after its last token; without it, that after the
                 last position, padding included.
+            drawn: of `draw`, where this is one piece of several; drawn for this one otherwise.
 
         Returns:
             The outputs of the embedding and of every layer before dropout, and the state.
         """
         config = self.config
-        weight = embedding_dropout(self.embedding.weight, config.embedding_dropout, self.training)
-        x = F.embedding(input_ids, weight)
         hidden_states, after = [x], []
         x = locked_dropout(x, config.input_dropout, self.training)
-        for number, layer in enumerate(self.layers):
-            assert isinstance(layer, nn.LSTM)
+        for number, lstm in enumerate(self.draw() if drawn is None else drawn):
             before = None if state is None else state[number]
             if lengths is None:
-                x, last = weight_dropped_lstm(layer, x, before, config.weight_dropout, self.training)
+                x, last = lstm(x, before)
             else:
                 packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-                packed, last = weight_dropped_lstm(
-                    layer, packed, before, config.weight_dropout, self.training
-                )
+                packed, last = lstm(packed, before)
                 x, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
             hidden_states.append(x)
             after.append(last)
@@ -185,7 +194,7 @@ class UlmfitModel(UlmfitPreTrainedModel):
         ids = reverse_valid(input_ids, full if lengths is None else lengths) if backward else input_ids
         # Packing refuses empty rows; one of its padding tokens is read and belongs to nobody.
         packed = None if lengths is None or not use_cache else lengths.clamp(min=1)
-        hidden_states, after = self.read(ids, state, packed)
+        hidden_states, after = self.read(self.embed(ids), state, packed)
         if packed is not None and lengths is not None:
             after = self._unmoved(after, state, lengths)
         if backward:

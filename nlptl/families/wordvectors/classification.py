@@ -85,6 +85,6 @@ class WordVectorsForSequenceClassification(WordVectorsPreTrainedModel, HeadedCla
                 ids = input_ids[:, start : start + config.max_trained_tokens]
                 places = torch.arange(start, start + ids.shape[1], device=ids.device)
                 valid = (places < untrained[:, None]) & (ids != SEP)
-                pooled = pooled.update(every, self._vectors(ids), valid)
+                pooled = pooled.update(every, [self._vectors(ids)], valid)
         ids, valid = self._last_tokens(input_ids, lengths)
-        return pooled.update(every, self._vectors(ids), valid & (ids != SEP)).result(config.pooling)
+        return pooled.update(every, [self._vectors(ids)], valid & (ids != SEP)).result(config.pooling)
