@@ -164,6 +164,7 @@ class _Lstm(torch.autograd.Function):
         d_x = (flat @ weights.cast_input).view(time, batch, -1).transpose(0, 1) if wanted[0] else None
         d_input = flat.T @ read.flatten(0, 1) if wanted[1] else None
         d_hidden = flat.T @ outputs[:-1].flatten(0, 1) if wanted[2] else None
-        d_bias = flat.sum(0, dtype=torch.float32) if wanted[3] else None
+        # A sum by torch would first copy all of it to fp32.
+        d_bias = (flat.new_ones(1, len(flat)) @ flat)[0] if wanted[3] else None
         found = zip((d_x, d_input, d_hidden, d_bias, d_h, d_c), ctx.dtypes, strict=True)
         return *(None if x is None else x.to(dtype) for x, dtype in found), None

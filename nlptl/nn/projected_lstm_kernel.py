@@ -23,6 +23,8 @@ AHEAD = (
     2**23
 )  # elements of the input's products that are computed ahead of the loop where no gradient is wanted
 
+CACHED = 2**20  # elements of gates that stay in the cache from one operation to the next
+
 LstmState = tuple[Tensor, Tensor]
 
 
@@ -67,17 +69,24 @@ def run_without_gradient(
         w = Matrices(*(weight.to(dtype) for weight in weights))
         tokens = packing.pack(x).to(dtype)
         outputs = c.new_empty(directions, tokens.shape[1], h.shape[2])
-        gates = c.new_empty(directions, c.shape[1], 4 * size)
+        together = max(1, CACHED // (directions * 4 * size))
+        gates = c.new_empty(directions, min(together, c.shape[1]), 4 * size)
+        gated = c.new_empty(directions, c.shape[1], size, dtype=dtype)
         for first, steps in _blocks(counts, AHEAD // (directions * 4 * size)):
             block = tokens[:, first : first + sum(steps)]
             sums = torch.baddbmm(w.bias[:, None], block, w.input)
             start = 0
             for rows in steps:
                 part = sums[:, start : start + rows].baddbmm_(h[:, :rows].to(dtype), w.hidden)
-                gate, now_c = gates[:, :rows].copy_(part), c[:, :rows]
-                gated = _step(gate, now_c, now_c, clips.cell).mul_(gate[..., 2 * size : 3 * size])
+                for some in range(
+                    0, rows, together
+                ):  # few enough to stay in the cache from one operation to the next
+                    now = slice(some, min(some + together, rows))
+                    gate, now_c = gates[:, : now.stop - some].copy_(part[:, now]), c[:, now]
+                    tanh_c = _step(gate, now_c, now_c, clips.cell)
+                    torch.mul(tanh_c, gate[..., 2 * size : 3 * size], out=gated[:, now])
                 out = outputs[:, first + start : first + start + rows]
-                out.copy_(torch.bmm(gated.to(dtype), w.projection)).clamp_(
+                out.copy_(torch.bmm(gated[:, :rows], w.projection)).clamp_(
                     -clips.projection, clips.projection
                 )
                 h[:, :rows] = out
