@@ -19,11 +19,9 @@ from torch.autograd.function import once_differentiable
 from nlptl.nn.autocast import product_dtype
 from nlptl.nn.packing import Packing
 
-AHEAD = (
-    2**23
-)  # elements of the input's products that are computed ahead of the loop where no gradient is wanted
-
-CACHED = 2**20  # elements of gates that stay in the cache from one operation to the next
+# Where no gradient is wanted: elements of the input's products that are computed ahead of the loop, and elements of
+# gates that are worked on together, so that they stay in the cache from one operation to the next.
+AHEAD, CACHED = 2**23, 2**20
 
 LstmState = tuple[Tensor, Tensor]
 
@@ -78,9 +76,7 @@ def run_without_gradient(
             start = 0
             for rows in steps:
                 part = sums[:, start : start + rows].baddbmm_(h[:, :rows].to(dtype), w.hidden)
-                for some in range(
-                    0, rows, together
-                ):  # few enough to stay in the cache from one operation to the next
+                for some in range(0, rows, together):
                     now = slice(some, min(some + together, rows))
                     gate, now_c = gates[:, : now.stop - some].copy_(part[:, now]), c[:, now]
                     tanh_c = _step(gate, now_c, now_c, clips.cell)

@@ -44,7 +44,7 @@ SYSTEMS = tuple(
     System(
         f"{name}, {precision}",
         {"peer": peer, "precision": precision, "lm_weight": weight},
-        f"transformers, {precision}",
+        "transformers, fp32",  # as the peer comes, whatever the precision
     )
     for precision in ("fp32", "bf16")
     for name, peer, weight in (
