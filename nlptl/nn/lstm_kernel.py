@@ -34,7 +34,10 @@ class RowProduct:
     """
 
     def __init__(self, matrix: Tensor) -> None:
-        self.is_laid_out = torch.backends.mkldnn.is_available()
+        # torch gives oneDNN bf16 only where there is AVX-512; `F.linear` computes it everywhere.
+        self.is_laid_out = (
+            torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
         self.matrix = torch.ops.mkldnn._reorder_linear_weight(matrix) if self.is_laid_out else matrix
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -78,7 +81,7 @@ def run_for_training(
     Products are bf16; their sums, the cells and all that is element by element fp32.
 
     Args:
-        x: (batch, time, input).
+        x: (batch, time, input), one step at least.
         state: (h, c), (batch, hidden) each.
 
     Returns:
@@ -121,8 +124,6 @@ class _Lstm(torch.autograd.Function):
             now = torch.mul(f, cells[step], out=cells[step + 1]).addcmul_(i, g)
             torch.tanh(now, out=last_h).mul_(o)
             outputs[step + 1] = last_h
-        if not time:
-            last_h.copy_(h)
         ctx.save_for_backward(read, sums, outputs, cells)
         ctx.weights = weights
         ctx.dtypes = [tensor.dtype for tensor in (x, weight_input, weight_hidden, bias, h, c)]
