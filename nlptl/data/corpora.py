@@ -84,7 +84,7 @@ def tokenise_corpus(
         with open(partial / "ids.bin", "wb") as file:
             for batch, found in encoded(_batches(texts), encoder):
                 for ids in found:
-                    ids.astype(kind).tofile(file)
+                    file.write(ids.astype(kind).tobytes())
                     tokens += len(ids)
                 count += len(batch)
                 characters += sum(map(len, batch))

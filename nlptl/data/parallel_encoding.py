@@ -54,17 +54,17 @@ def _cores() -> int:
 
 
 def _ids(encoder: CorpusEncoder, batch: list[str]) -> Ids:
-    found = encoder.encode(batch)
-    for ids in found:
-        if ids and not isinstance(ids[0], int):
-            raise TypeError("a corpus holds one number a token: the family needs a corpus_encoder")
-    return [np.asarray(ids, dtype=np.int64) for ids in found]
+    found = [np.asarray(ids, dtype=np.int64) for ids in encoder.encode(batch)]
+    if any(ids.ndim != 1 for ids in found):
+        raise TypeError("a corpus holds one number a token: the family needs a corpus_encoder")
+    return found
 
 
 def _start(encoder: CorpusEncoder) -> None:
     global _encoder
     _encoder = encoder
     end_with_parent()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads are not there after a fork
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this process decides
 
 

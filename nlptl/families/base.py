@@ -225,15 +225,15 @@ class Family(ABC):
 
     def corpus_encoder(self, tokenizer: PreTrainedTokenizerBase) -> CorpusEncoder:
         """How the text of a language model becomes one number a token; by default the tokenizer's ids."""
+        unknown = tokenizer.unk_token_id or 0
+        if isinstance(tokenizer, SubwordTokenizer):
+            return CorpusEncoder(tokenizer.corpus_ids(), len(tokenizer), unknown=unknown, in_python=True)
 
         def encode(texts: list[str]) -> list[list[int]]:
-            if isinstance(tokenizer, SubwordTokenizer):
-                return tokenizer.ids_of(texts)
             ids: list[list[int]] = tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]
             return ids
 
-        unknown, in_python = tokenizer.unk_token_id or 0, not tokenizer.is_fast
-        return CorpusEncoder(encode, len(tokenizer), unknown=unknown, in_python=in_python)
+        return CorpusEncoder(encode, len(tokenizer), unknown=unknown, in_python=not tokenizer.is_fast)
 
     def windows(
         self,

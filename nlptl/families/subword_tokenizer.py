@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import (
     AddedToken,
     Regex,
@@ -21,6 +24,7 @@ from tokenizers import (
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from nlptl.errors import ConfigError
+from nlptl.families.subword_memory import SubwordMemory
 
 BYTES = 256  # every one has a token, so that nothing is ever unknown
 LONGEST_TOKEN = 32  # bytes; keeps rows of dashes and the like from taking places of the vocabulary
@@ -64,13 +68,21 @@ class SubwordTokenizer(PreTrainedTokenizerFast):
         kwargs["split_special_tokens"] = True
         return super()._encode_plus(_clean(text), None if text_pair is None else _clean(text_pair), **kwargs)
 
-    def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids that a call gives, without the records beside them that a whole corpus has no use for."""
+    def corpus_ids(self) -> Callable[[Sequence[str]], Sequence[Sequence[int] | NDArray[np.int64]]]:
+        """Texts -> the ids that a call gives, without the records beside them that a whole corpus has no use for."""
         backend = self.backend_tokenizer
-        backend.no_padding()
-        backend.no_truncation()
-        backend.encode_special_tokens = True
-        return [encoding.ids for encoding in backend.encode_batch_fast(_clean(list(texts)))]
+        memory = _memory(backend)
+
+        def ids(texts: Sequence[str]) -> Sequence[Sequence[int] | NDArray[np.int64]]:
+            backend.no_padding()
+            backend.no_truncation()
+            backend.encode_special_tokens = True
+            cleaned = _clean(list(texts))
+            if memory is not None:
+                return memory(cleaned)
+            return [encoding.ids for encoding in backend.encode_batch_fast(cleaned)]
+
+        return ids
 
     def _save_pretrained(
         self,
@@ -185,6 +197,21 @@ def _normalizer(lowercase: bool) -> normalizers.Normalizer:
         normalizers.Strip(),
     ]
     return normalizers.Sequence(steps)
+
+
+def _memory(backend: Tokenizer) -> SubwordMemory | None:
+    """A memory for a tokenizer that is made as those here are; None for any other."""
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    if _state(backend.pre_tokenizer) != _state(byte_level):
+        return None
+    for lowercase in (True, False):
+        if _state(backend.normalizer) == _state(_normalizer(lowercase)):
+            return SubwordMemory(backend, REPLACED[0][0], lowercase)
+    return None
+
+
+def _state(part: Any) -> Any:
+    return None if part is None else json.loads(part.__getstate__())
 
 
 def _clean(text: Any) -> Any:

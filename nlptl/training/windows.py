@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class CorpusEncoder:
         in_python: `encode` is Python, so that several processes do it faster.
     """
 
-    encode: Callable[[list[str]], list[list[int]]]
+    encode: Callable[[list[str]], Sequence[Sequence[int] | NDArray[np.integer[Any]]]]
     vocabulary: int
     spellings: list[str] | None = None
     unknown: int = 0

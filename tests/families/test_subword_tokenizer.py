@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
-from tokenizers import Regex
+from tokenizers import Regex, normalizers
 
+import nlptl.families.subword_memory as subword_memory
 from nlptl.errors import ConfigError
 from nlptl.families.subword_tokenizer import (
+    REPLACED,
     SubwordTokenizer,
     check_subword_vocabulary,
     train_byte_level_bpe,
@@ -91,5 +94,57 @@ def test_a_corpus_s_ids_are_those_of_a_call() -> None:
     tokenizer = train()
     texts = ["a fine film", "", f"spelled {MARKS[1]} out", "half \ud83d of it", "many words " * 50]
     expected = tokenizer(texts)["input_ids"]
+    ids = tokenizer.corpus_ids()
     tokenizer(texts, truncation=True, max_length=3, padding=True)  # which the backend remembers
-    assert tokenizer.ids_of(texts) == expected
+    assert list(map(list, ids(texts))) == expected
+
+
+# What separates and what changes under lower case or composition, beside letters and signs of several scripts.
+AWKWARD = [
+    *"abcDEFst'\"-.,!?()0129_<>/\\",
+    *("'s", "'T", "<br />", "<BR>", "<br\n>", "n't", "\n\n", "  ", " ", " ", " \n ", "\t", "\r\n", *MARKS),
+    *"\x00\x0b\x0c\x1c\x1f\x85\xa0\xad\u1680\u180e\u2003\u200b\u2028\u202f\u3000\ufeff",
+    *"éÉe\u0301\u0301İıßẞΣσςΌ\u212a\u212b\u2126ǅ²¼ªⅣ٣中文あ한\u1112\u1161\u11ab\U0001f600\u200d’“”–…",
+]
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_corpus_s_ids_remember_never_changes_them(lowercase: bool, seed: int) -> None:
+    tokenizer = train(lowercase=lowercase)
+    draw = random.Random(seed)
+    texts = ["".join(draw.choices(AWKWARD, k=draw.randint(1, 12))) for _ in range(1500)]
+    texts += [" ".join(draw.choices(texts, k=5)) for _ in range(100)]
+    expected = tokenizer(texts)["input_ids"]
+    ids = tokenizer.corpus_ids()
+    for start in range(0, len(texts), 400):
+        found = ids(texts[start : start + 400])
+        for text, ours, theirs in zip(texts[start:], found, expected[start:], strict=False):
+            assert list(ours) == theirs, repr(text)
+
+
+def test_every_character_has_the_ids_of_a_call() -> None:
+    tokenizer = train()
+    texts = [f"a{chr(code)}b {chr(code)}" for code in range(0x3100) if not 0xD800 <= code < 0xE000]
+    for text, ours, theirs in zip(
+        texts, tokenizer.corpus_ids()(texts), tokenizer(texts)["input_ids"], strict=True
+    ):
+        assert list(ours) == theirs, repr(text)
+
+
+def test_a_corpus_of_ever_new_words_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subword_memory, "CHARACTERS_REMEMBERED", 40)
+    tokenizer = train()
+    memory = subword_memory.SubwordMemory(tokenizer.backend_tokenizer, REPLACED[0][0], lowercase=True)
+    for number in range(20):
+        texts = [f"new{number} word{number}", "a fine film"]
+        assert list(map(list, memory(texts))) == tokenizer(texts)["input_ids"]
+        assert len(memory._chunk_ids._numbers) < 20
+
+
+def test_a_tokenizer_of_another_make_goes_its_own_way(tmp_path: Path) -> None:
+    tokenizer = train()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Replace("film", "fine")])
+    texts = ["A film,  film"]
+    assert list(map(list, tokenizer.corpus_ids()(texts))) == tokenizer(texts)["input_ids"]
+    assert tokenizer(texts)["input_ids"] != train()(texts)["input_ids"]
