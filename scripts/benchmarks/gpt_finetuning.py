@@ -1,9 +1,10 @@
 """GPT-1 at its full size: fine-tuning and prediction by nlptl beside `transformers`, on one machine in one run.
 
 The peer is `OpenAIGPTForSequenceClassification` under the plain `Trainer`. Weights and token ids are random, because
-speed does not depend on them; texts are as long as TREC's questions, or have 512 tokens. Of training one
-pass over the batches is not counted, the next one is. What both compute is compared too: logits, and losses over some
-steps without dropout. The peer needs 20 GB for 8 texts of 512 tokens.
+speed does not depend on them; texts are as long as TREC's questions, have 512 tokens, or are as long as those of
+`--data` (IMDb's reviews, say), which end at 512 tokens: the peer pads batches as they come, nlptl forms them of texts of
+like length. Of training one pass over the batches is not counted, the next one is. What both compute is compared too:
+logits, and losses over some steps without dropout. The peer needs 11 GB for 8 texts of 512 tokens.
 
 usage: python scripts/benchmarks/gpt_finetuning.py --output gpt.json [--rounds 5] [--steps 8] [--data FILE]
 """
@@ -206,19 +207,26 @@ def real_lengths(data: str) -> list[int]:
 def main() -> None:
     """Measure, and print the table."""
     parser = option_parser(__doc__)
-    parser.add_argument("--data", help="take the lengths of these texts in place of TREC's")
-    numbers = {"steps": 8, "short-batch": 16, "long-steps": 1, "long-batch": 8}
+    parser.add_argument("--data", help="texts that are as long as these, too")
+    numbers = {"steps": 8, "short-batch": 16, "long-steps": 1, "long-batch": 8, "data-steps": 4}
     for name, value in {**numbers, "layers": 12, "width": 768}.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"{value} by default")
     options = parser.parse_args()
     size = {"layers": options.layers, "width": options.width}
-    short = in_child(real_lengths, data=options.data) if options.data else TREC_LENGTHS
-    if "failed" in short:
-        parser.error(f"--data {options.data}: {short['failed']}")
-    kinds = {
-        "short": {**size, "lengths": short, "batch": options.short_batch, "steps": options.steps},
+    kinds: dict[str, Values] = {
+        "short": {**size, "lengths": TREC_LENGTHS, "batch": options.short_batch, "steps": options.steps},
         str(LONG): {**size, "lengths": [LONG], "batch": options.long_batch, "steps": options.long_steps},
     }
+    if options.data:
+        lengths = in_child(real_lengths, data=options.data)
+        if "failed" in lengths:
+            parser.error(f"--data {options.data}: {lengths['failed']}")
+        kinds["data"] = {
+            **size,
+            "lengths": lengths,
+            "batch": options.long_batch,
+            "steps": options.data_steps,
+        }
     agreed = in_child(agreement, **kinds["short"])
     print(f"agreement: {json.dumps(agreed)}\n", flush=True)
     # The loss of the language model plays no part in prediction.

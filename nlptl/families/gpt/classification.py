@@ -101,8 +101,9 @@ class GptForSequenceClassification(GptPreTrainedModel, WindowedClassifier):
         config = self.config
         # The language-model loss is of the last block; features may be of one below it.
         layers = None if learning else config.feature_layer
-        states = self.transformer.read(marked.input_ids, layers)
-        hidden = states[-1] if config.feature_layer is None else states[config.feature_layer]
+        both = learning and config.feature_layer is not None
+        states = self.transformer.read(marked.input_ids, layers, every=both)
+        hidden = states[config.feature_layer] if both else states[-1]
         if config.pooling == "extract":
             final = (marked.lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
             pooled = RunningPool.of(hidden.gather(1, final), (marked.lengths > 0)[:, None])

@@ -86,13 +86,14 @@ class GptModel(GptPreTrainedModel):
         rows = self.tokens_embed.weight
         return torch.cat([rows, self.new_embeddings.weight]) if self.config.new_tokens else rows
 
-    def read(self, input_ids: Tensor, layers: int | None = None) -> list[Tensor]:
+    def read(self, input_ids: Tensor, layers: int | None = None, *, every: bool = True) -> list[Tensor]:
         """Run the stack over one context.
 
         Args:
             input_ids: (batch, time), at most `n_positions` of them, padded on the right. What a padded place holds is
                 of no account, because no token reads a place after its own.
             layers: blocks to run; None for all.
+            every: False where the last output is all that is wanted, so that no other is held.
 
         Returns:
             The embedding's output and that of each block.
@@ -104,7 +105,7 @@ class GptModel(GptPreTrainedModel):
         recompute = self.training and torch.is_grad_enabled() and input_ids.numel() > config.max_kept_tokens
         for block in self.h[:layers]:
             x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
-            states.append(x)
+            states = [*states, x] if every else [x]
         return states
 
     def forward(
@@ -125,11 +126,10 @@ class GptModel(GptPreTrainedModel):
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         time, lengths = input_ids.shape[1], row_lengths(input_ids, attention_mask)
         if time <= self.config.n_positions:
-            states = self.read(input_ids)
+            states = self.read(input_ids, every=wanted)
         else:
             windows = ContextWindows.of(lengths, self.config.n_positions, causal=True)
-            pieces = self.read(windows.cut(input_ids))
-            states = [windows.joined(x, time) for x in (pieces if wanted else pieces[-1:])]
+            states = [windows.joined(x, time) for x in self.read(windows.cut(input_ids), every=wanted)]
         output = BaseModelOutput(
             last_hidden_state=states[-1], hidden_states=tuple(states) if wanted else None
         )

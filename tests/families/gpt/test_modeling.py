@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
+from nlptl.families.gpt.blocks import GptFeedForward
 from nlptl.families.gpt.configuration import GptConfig
 from nlptl.families.gpt.double_heads import GptDoubleHeadsModel
 from nlptl.families.gpt.modeling import GptForCausalLM, GptModel
@@ -129,6 +130,22 @@ def test_activations_beyond_a_bound_are_computed_again_and_gradients_are_the_sam
     assert kept[1] < 0.7 * kept[0]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_training_keeps_what_is_before_an_activation_and_not_what_is_after_it(tiny: GptConfig) -> None:
+    network, x = GptFeedForward(tiny), torch.randn(4, 8, tiny.n_embd)
+    with saved_bytes() as counted:
+        trained = network.train()(x)
+    wide = 4 * x.numel() * x.element_size()
+    assert sum(size == wide for size in counted.values()) == 1
+    trained.square().sum().backward()
+    expected = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    read = network.eval()(x)
+    read.square().sum().backward()
+    torch.testing.assert_close(trained, read)
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 @pytest.mark.parametrize(
