@@ -2,8 +2,8 @@
 
 The peer is `OpenAIGPTForSequenceClassification` under the plain `Trainer`. Weights and token ids are random, because
 speed does not depend on them; texts are as long as TREC's questions, have 512 tokens, or are as long as those of
-`--data` (IMDb's reviews, say), which end at 512 tokens: the peer pads batches as they come, nlptl forms them of texts of
-like length. Of training one pass over the batches is not counted, the next one is. What both compute is compared too:
+`--data` (IMDb's reviews, say), up to 512 tokens: the peer pads batches as they come, nlptl forms them of texts of like
+length. Of training one pass over the batches is not counted, the next one is. What both compute is compared too:
 logits, and losses over some steps without dropout. The peer needs 11 GB for 8 texts of 512 tokens.
 
 usage: python scripts/benchmarks/gpt_finetuning.py --output gpt.json [--rounds 5] [--steps 8] [--data FILE]

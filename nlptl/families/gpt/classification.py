@@ -100,10 +100,10 @@ class GptForSequenceClassification(GptPreTrainedModel, WindowedClassifier):
     def _read_windows(self, marked: MarkedWindows, *, learning: bool) -> _Read:
         config = self.config
         # The language-model loss is of the last block; features may be of one below it.
+        feature_layer = -1 if config.feature_layer is None or not learning else config.feature_layer
         layers = None if learning else config.feature_layer
-        both = learning and config.feature_layer is not None
-        states = self.transformer.read(marked.input_ids, layers, every=both)
-        hidden = states[config.feature_layer] if both else states[-1]
+        states = self.transformer.read(marked.input_ids, layers, every=feature_layer >= 0)
+        hidden = states[feature_layer]
         if config.pooling == "extract":
             final = (marked.lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
             pooled = RunningPool.of(hidden.gather(1, final), (marked.lengths > 0)[:, None])

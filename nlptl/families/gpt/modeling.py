@@ -123,7 +123,9 @@ class GptModel(GptPreTrainedModel):
             input_ids: (batch, time), padded on the right.
             attention_mask: (batch, time), 1 for tokens; all are tokens where it is None.
         """
-        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wanted = bool(
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        )
         time, lengths = input_ids.shape[1], row_lengths(input_ids, attention_mask)
         if time <= self.config.n_positions:
             states = self.read(input_ids, every=wanted)
