@@ -190,7 +190,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """What a process of the command line has to itself; training is not to begin in it."""
-    from nlptl.training.trainers import RunTrainer
+    from nlptl.training.run_trainer import RunTrainer
 
     def begin(trainer: RunTrainer, resume: bool) -> None:
         pytest.fail("training began")

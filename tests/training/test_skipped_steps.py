@@ -21,7 +21,8 @@ from nlptl.config import FinetuneConfig, PretrainConfig, validated
 from nlptl.errors import RunFailed
 from nlptl.training import inference, trainers
 from nlptl.training.progress import Reporter
-from nlptl.training.trainers import ClassifierTrainer, LanguageModelTrainer, RunTrainer
+from nlptl.training.run_trainer import RunTrainer
+from nlptl.training.trainers import ClassifierTrainer, LanguageModelTrainer
 
 MOST = 3  # skipped steps in a row, in these tests
 Train = Callable[..., "Run"]
