@@ -19,7 +19,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.commands.pretrain import pretrain
 from nlptl.config import FinetuneConfig, PretrainConfig, validated
 from nlptl.errors import RunFailed
-from nlptl.training import inference, trainers
+from nlptl.training import inference, run_trainer
 from nlptl.training.progress import Reporter
 from nlptl.training.run_trainer import RunTrainer
 from nlptl.training.trainers import ClassifierTrainer, LanguageModelTrainer
@@ -72,9 +72,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch, trainer: type[RunTrainer], steps: Seq
         return outputs
 
     monkeypatch.setattr(trainer, "forward", forward)
-    monkeypatch.setattr(trainers, "MOST_SKIPPED_IN_A_ROW", MOST)
+    monkeypatch.setattr(run_trainer, "MOST_SKIPPED_IN_A_ROW", MOST)
     # The CPU compiles a product in bf16 for each new shape, for half a second: here they are done in fp32.
-    for module in (trainers, inference):
+    for module in (run_trainer, inference):
         monkeypatch.setattr(module, "autocast", lambda device, precision: nullcontext())
 
 
