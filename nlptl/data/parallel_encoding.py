@@ -9,6 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def encoded(batches: Iterable[list[str]], encoder: CorpusEncoder) -> Iterator[tu
             yield batch, _ids(encoder, batch)
         return
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(workers, context, _start, (encoder,)) as pool:
+    with _without_threads(), ProcessPoolExecutor(workers, context, _start, (encoder,)) as pool:
         waiting: deque[tuple[list[str], Future[Ids]]] = deque()
         for batch in todo:
             waiting.append((batch, pool.submit(_by_worker, batch)))
@@ -47,6 +48,20 @@ def encoded(batches: Iterable[list[str]], encoder: CorpusEncoder) -> Iterator[tu
                 yield done, future.result()
         for done, future in waiting:
             yield done, future.result()
+
+
+@contextmanager
+def _without_threads() -> Iterator[None]:
+    """`tokenizers` is told to start no threads, for after a fork those of the first process are not there."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
 
 
 def _cores() -> int:
@@ -64,7 +79,6 @@ def _start(encoder: CorpusEncoder) -> None:
     global _encoder
     _encoder = encoder
     end_with_parent()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads are not there after a fork
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this process decides
 
 

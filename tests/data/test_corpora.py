@@ -215,12 +215,16 @@ def test_a_tokenizer_in_python_runs_in_several_processes_and_its_ids_stay_in_ord
     monkeypatch.setattr(corpora, "TEXTS_AT_A_TIME", 3)
 
     def encode(batch: list[str]) -> list[list[int]]:
-        return [[len(text), os.getpid() % 2**16] for text in batch]
+        threads = os.environ.get("TOKENIZERS_PARALLELISM") != "false"  # which a fork leaves behind
+        return [[len(text), os.getpid() % 2**16, threads] for text in batch]
 
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
     texts = ["x" * number for number in range(40)]
     found = tokenise_corpus(texts, CorpusEncoder(encode, 2**16, in_python=True), tmp_path / "corpus")
-    assert found.ids[::2].tolist() == list(range(40))
-    assert os.getpid() % 2**16 not in found.ids[1::2]
+    assert found.ids[::3].tolist() == list(range(40))
+    assert os.getpid() % 2**16 not in found.ids[1::3]
+    assert not found.ids[2::3].any()
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
 
 
 def test_what_a_worker_finds_wrong_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
