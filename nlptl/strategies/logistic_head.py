@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from nlptl.strategies.class_weights import weighted_loss
@@ -22,6 +24,7 @@ from nlptl.training.progress import Reporter
 INVERSE_REGULARISATION = tuple(10 ** (power / 2) for power in range(-8, 3))  # 0.0001, 0.00032, ... 10
 FOLDS = 5  # of the training texts where validation texts are few: each is asked by a fit without its fold
 PATIENCE = 2  # strengths in a row that are no better, after which weaker ones are not tried
+LITTLE = 2**20  # numbers to fit to, with which threads wait for each other longer than they work
 CERTAIN = 1e4  # a score of which nothing is left but 0 or 1
 
 Features = Sequence[NDArray[np.float32]]
@@ -55,6 +58,10 @@ def fit_logistic(
     heads = classifier.heads()
     weights = None if class_weights is None else class_weights.double().cpu()
     chosen: list[dict[str, float]] = []
+
+    def say(head: int, tried: int, what: str) -> None:
+        reporter.advance(head * len(INVERSE_REGULARISATION) + tried, what)
+
     reporter.start("logistic regression", len(heads) * len(INVERSE_REGULARISATION))
     try:
         for number, (head, x, x_validation) in enumerate(zip(heads, train[0], validation[0], strict=True)):
@@ -67,21 +74,8 @@ def fit_logistic(
                 weights,
                 seed,
             )
-            rows = sum(len(trial.held_out[0]) for trial in trials)
-            best = (math.inf, 0.0, (np.zeros(0), np.zeros(0)))
-            since = 0
-            for tried, strength in enumerate(INVERSE_REGULARISATION, start=1):
-                fits = [trial.fit(strength) for trial in trials]
-                (weight, bias), _ = fits[0]
-                loss = sum(total for _, total in fits) / rows
-                since += 1
-                if loss < best[0]:
-                    best, since = (loss, strength, (weight, bias)), 0
-                done = number * len(INVERSE_REGULARISATION) + tried
-                reporter.advance(done, f"validation loss {best[0]:.4f} at best")
-                if since >= PATIENCE:
-                    break
-            _, strength, (weight, bias) = best
+            with threadpool_limits(1 if x.size <= LITTLE else None):
+                strength, (weight, bias) = _sought(trials, partial(say, number))
             _put(head, weight, bias, scaler)
             chosen.append({"inverse_regularisation": strength})
     finally:
@@ -102,6 +96,26 @@ class _Trial:
         x, labels = self.held_out
         scores, truth = torch.from_numpy(x @ weight.T + bias), torch.from_numpy(labels)
         return (weight, bias), len(x) * float(weighted_loss(scores, truth, self.regression.weights))
+
+
+def _sought(trials: Sequence[_Trial], on_tried: Callable[[int, str], None]) -> tuple[float, Linear]:
+    """The strength with the least log loss over all trials, and the first trial's solution at it.
+
+    Args:
+        on_tried: told how many strengths were tried, and how the best did.
+    """
+    rows = sum(len(trial.held_out[0]) for trial in trials)
+    least, best, since = math.inf, (0.0, (np.zeros(0), np.zeros(0))), 0
+    for tried, strength in enumerate(INVERSE_REGULARISATION, start=1):
+        fits = [trial.fit(strength) for trial in trials]
+        loss = sum(total for _, total in fits) / rows
+        since += 1
+        if loss < least:
+            least, best, since = loss, (strength, fits[0][0]), 0
+        on_tried(tried, f"validation loss {least:.4f} at best")
+        if since >= PATIENCE:
+            break
+    return best
 
 
 def _trials(train: Rows, validation: Rows, classes: int, weights: Tensor | None, seed: int) -> list[_Trial]:
