@@ -6,6 +6,7 @@ import contextlib
 import os
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +65,8 @@ def freeze(
     if classifier.reads_tokens:
         tokens = token_features(classifier, parts, precision, cached, reporter)
         return _fit_by_gradients(classifier, TOKEN_HEAD, tokens, labels, class_weights, seed, reporter)
-    features = [
-        document_features(classifier, part, precision, file.with_name(f"{file.name}.npz"), reporter)
-        for part, file in zip(parts, cached, strict=True)
-    ]
+    files = [file.with_name(f"{file.name}.npz") for file in cached]
+    features = document_features(classifier, parts, precision, files, reporter)
     if all(isinstance(head, nn.Linear) for head in classifier.heads()):
         learnt, measured = zip(features, labels, strict=True)
         return processes.first(
@@ -80,20 +79,26 @@ def freeze(
 
 
 def document_features(
-    classifier: LayeredClassifier, examples: Examples, precision: Precision, cached: Path, reporter: Reporter
-) -> list[NDArray[np.float32]]:
-    """Each document's vectors by the classifier's frozen body, computed once.
+    classifier: LayeredClassifier,
+    parts: Sequence[Examples],
+    precision: Precision,
+    cached: Sequence[Path],
+    reporter: Reporter,
+) -> list[list[NDArray[np.float32]]]:
+    """Each document's vectors by the classifier's frozen body, computed once, those of all parts in the same batches.
 
     Args:
-        cached: a `.npz` file that is read where it exists and written otherwise; its name has to tell model and texts.
+        cached: for each part a `.npz` file that is read where it exists and written otherwise; its name has to tell
+            model and texts.
 
     Returns:
-        One array (texts, width) for each head of the classifier; nothing where this process does not lead.
+        Of each part one array (texts, width) for each head of the classifier; nothing where this process does not lead.
     """
-    found = _stored(cached) if processes.is_leader() else None
-    if processes.told(found is not None):
-        return found or []
-    reporter.start("features", len(examples))
+    found = [_stored(file) if processes.is_leader() else None for file in cached]
+    absent = processes.told([number for number, features in enumerate(found) if features is None])
+    encodings = [encoding for number in absent for encoding in parts[number].encodings]
+    if encodings:
+        reporter.start("features", len(encodings))
 
     def represent(batch: dict[str, Tensor]) -> list[Tensor]:
         return classifier.represent(batch["input_ids"], batch["attention_mask"])
@@ -102,11 +107,16 @@ def document_features(
         reporter.advance(rows, f"{rows:,} texts")
 
     try:
-        features = in_order(represent, classifier, examples.encodings, precision, on_rows=say)
+        features = in_order(represent, classifier, encodings, precision, on_rows=say) if encodings else []
     finally:
         reporter.finish()
-    processes.first(lambda: _store(features, cached))
-    return features
+    start = 0
+    for number in absent:
+        rows = slice(start, start + len(parts[number]))
+        own, start = [of_head[rows] for of_head in features], rows.stop
+        processes.first(partial(_store, own, cached[number]))
+        found[number] = own
+    return [features or [] for features in found]
 
 
 def _stored(cached: Path) -> list[NDArray[np.float32]] | None:

@@ -179,7 +179,8 @@ class HeadsContract(FamilyParts):
             vectors, mask = [x for x, _ in batches], batches[0][1].long()
         else:
             file = cached.with_name(f"{cached.name}.npz")
-            vectors = [torch.from_numpy(x) for x in document_features(headed, examples, "fp32", file, SILENT)]
+            (features,) = document_features(headed, [examples], "fp32", [file], SILENT)
+            vectors = [torch.from_numpy(x) for x in features]
         with torch.inference_mode():
             return headed.classify(vectors, mask)
 

@@ -25,7 +25,7 @@ def test_a_texts_features_are_what_the_body_makes_of_it_alone(
     build: Build, examples: Draw, tmp_path: Path
 ) -> None:
     model, rows = build(), examples(9)
-    found = document_features(model, rows, "fp32", tmp_path / "f.npz", SILENT)
+    (found,) = document_features(model, [rows], "fp32", [tmp_path / "f.npz"], SILENT)
     assert [array.shape for array in found] == [(9, 12)]
     with torch.inference_mode():
         for row, encoding in enumerate(rows.encodings):
@@ -37,13 +37,29 @@ def test_features_are_read_where_they_lie_and_the_body_is_not_run(
     build: Build, examples: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, rows, file = build(bidirectional=True), examples(5), tmp_path / "cache" / "f.npz"
-    first = document_features(model, rows, "fp32", file, SILENT)
+    (first,) = document_features(model, [rows], "fp32", [file], SILENT)
     assert [path.name for path in file.parent.iterdir()] == ["f.npz"]
     monkeypatch.delattr(UlmfitForSequenceClassification, "represent")
-    again = document_features(model, rows, "fp32", file, SILENT)
+    (again,) = document_features(model, [rows], "fp32", [file], SILENT)
     assert len(first) == len(again) == 2
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_parts_are_read_together_and_each_keeps_its_own_features(
+    build: Build, examples: Draw, tmp_path: Path
+) -> None:
+    model, parts = build(), [examples(7), examples(4), examples(6)]
+    files = [tmp_path / f"{number}.npz" for number in range(3)]
+    (there,) = document_features(model, parts[1:2], "fp32", files[1:2], SILENT)
+    together = document_features(model, parts, "fp32", files, SILENT)
+    assert [len(features[0]) for features in together] == [7, 4, 6]
+    np.testing.assert_array_equal(together[1][0], there[0])
+    for part, file, features in zip(parts, files, together, strict=True):
+        (again,) = document_features(model, [part], "fp32", [file], SILENT)
+        np.testing.assert_array_equal(features[0], again[0])
+        (fresh,) = document_features(model, [part], "fp32", [tmp_path / f"fresh-{file.name}"], SILENT)
+        np.testing.assert_allclose(features[0], fresh[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(
