@@ -25,7 +25,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.commands.language_model_choice import chosen_language_models
 from nlptl.commands.language_model_stage import tune_language_model
 from nlptl.commands.model_card import classifier_card
-from nlptl.commands.ngram_stage import add_ngrams
+from nlptl.commands.ngram_stage import add_ngrams, keep_ngrams
 from nlptl.commands.output_lock import locks_released
 from nlptl.commands.prediction import Classifier, load_classifier, measured
 from nlptl.commands.tuning_text import tuning_text
@@ -98,18 +98,19 @@ def finetune(config: FinetuneConfig, invocation: Invocation) -> dict[str, Any]:
 
     final = load_classifier(str(folder / "model"), config)
     added: dict[str, Any] = {}
+    ngrams = None
     if config.ngrams:
-        added["ngrams"], note = add_ngrams(final, stage)
+        added["ngrams"], note, ngrams = add_ngrams(final, stage)
         notes.append(note)
         invocation.reporter.note(note)
     if config.calibrate:
         added["calibration"], note = calibrate(final, folder / "model", task)
         notes.append(note)
         invocation.reporter.note(note)
-    parts = {"validation": task.validation, "test": task.test}
-    figures = {
-        name: _measured(final, rows, task, f"{name} texts", notes, invocation) for name, rows in parts.items()
-    }
+    figures = {"validation": _measured(final, task.validation, task, "validation texts", notes, invocation)}
+    if ngrams is not None:
+        keep_ngrams(final, stage, ngrams)
+    figures["test"] = _measured(final, task.test, task, "test texts", notes, invocation)
     report = {
         "output": str(folder),
         "model": str(folder / "model"),

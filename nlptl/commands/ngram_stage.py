@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -15,8 +16,8 @@ from nlptl.commands.classifier_stage import ClassifierStage
 from nlptl.commands.prediction import Classifier
 from nlptl.evaluation.calibration import tempered
 from nlptl.evaluation.metrics import classification_metrics
-from nlptl.nn.ngrams import SPELLED
-from nlptl.strategies.ngrams import fit_ngrams
+from nlptl.nn.ngrams import SPELLED, NgramScores
+from nlptl.strategies.ngrams import fit_ngrams, learned_from_all
 from nlptl.training.inference import class_logits
 from nlptl.training.models import LayeredClassifier
 
@@ -26,13 +27,16 @@ SHORT = 100
 WORD_BEGINS, WORD_ENDS = ("\u0120", "\u2581"), "</w>"
 
 
-def add_ngrams(classifier: Classifier, stage: ClassifierStage) -> tuple[dict[str, Any], str]:
+def add_ngrams(
+    classifier: Classifier, stage: ClassifierStage
+) -> tuple[dict[str, Any], str, NgramScores | None]:
     """Put n-grams beside the classifier that a stage has trained, and write both into the run's folder.
 
     Returns:
         For the report: `ngrams`, `longest`, `characters` (whether those of characters count, too), `shares`,
-        `examples`, and `accuracy` and `log_loss` of the validation texts `before` and `after`; and a sentence that
-        says so.
+        `examples`, and `accuracy` and `log_loss` of the validation texts `before` and `after`; a sentence that says
+        so; and the n-grams learned from the validation texts, too, with which `keep_ngrams` ends: until then the
+        classifier can be measured on them.
     """
     model, train, validation, longest = classifier.model, stage.train, stage.validation, stage.config.ngrams
     assert isinstance(model, LayeredClassifier)
@@ -43,23 +47,27 @@ def add_ngrams(classifier: Classifier, stage: ClassifierStage) -> tuple[dict[str
         _spelling(classifier.tokenizer) if short and train.encodings[0]["input_ids"].ndim == 1 else None
     )
     before = class_logits(model, validation.encodings, classifier.precision, classifier.batch_size)
-    found, after = processes.first(
-        lambda: fit_ngrams(
+    weights = stage.class_weights(torch.device("cpu"))
+
+    def fit() -> tuple[NgramScores, NDArray[np.float32], NgramScores | None]:
+        found, after, candidate = fit_ngrams(
             train,
             validation,
             before,
             longest=longest,
             spelling=spelling,
-            class_weights=stage.class_weights(torch.device("cpu")),
+            class_weights=weights,
             seed=stage.config.seed,
             reporter=stage.invocation.reporter,
         )
-    )
-    if len(found.keys):
-        model.ngrams = found.to(model.device)
-        model.config.ngrams, model.config.longest_ngram = len(found.keys), longest
-        model.config.spelled_tokens = len(found.spelling)
-        processes.first(replace(stage, classifier=model).write)
+        if not len(found.keys):
+            return found, after, None
+        parts = (train, validation)
+        return found, after, learned_from_all(found, candidate, parts, longest=longest, class_weights=weights)
+
+    found, after, final = processes.first(fit)
+    if final is not None:
+        keep_ngrams(classifier, stage, found)
     measured = {
         name: classification_metrics(
             validation.labels.astype(np.int64),
@@ -70,14 +78,24 @@ def add_ngrams(classifier: Classifier, stage: ClassifierStage) -> tuple[dict[str
         for name, logits in (("before", before), ("after", after))
     }
     figures = {
-        "ngrams": len(found.keys),
+        "ngrams": 0 if final is None else len(final.keys),
         "longest": longest,
         "characters": spelling is not None,
         "shares": [round(share, 4) for share in found.shares.tolist()],
         "examples": len(validation),
         **{name: {key: of[key] for key in ("accuracy", "log_loss")} for name, of in measured.items()},
     }
-    return figures, _sentence(figures)
+    return figures, _sentence(figures), final
+
+
+def keep_ngrams(classifier: Classifier, stage: ClassifierStage, found: NgramScores) -> None:
+    """Give the classifier these n-grams, and write both into the run's folder."""
+    model = classifier.model
+    assert isinstance(model, LayeredClassifier)
+    model.ngrams = found.to(model.device)
+    model.config.ngrams, model.config.longest_ngram = len(found.keys), stage.config.ngrams
+    model.config.spelled_tokens = len(found.spelling)
+    processes.first(replace(stage, classifier=model).write)
 
 
 def _spelling(tokenizer: PreTrainedTokenizerBase) -> Tensor:
@@ -100,5 +118,5 @@ def _sentence(figures: dict[str, Any]) -> str:
         f"{figures['ngrams']:,} n-grams of up to {figures['longest']} tokens{pieces} are read beside the network, "
         f"whose logits count {network:.2f} times and theirs {ngrams:.2f} times, as suits the {figures['examples']:,} "
         f"validation texts: accuracy {before['accuracy']:.4f} -> {after['accuracy']:.4f}, log loss "
-        f"{before['log_loss']:.4f} -> {after['log_loss']:.4f} there"
+        f"{before['log_loss']:.4f} -> {after['log_loss']:.4f} there; then the n-grams learned from these texts, too"
     )

@@ -24,7 +24,7 @@ from nlptl.training.inference import length_batches
 from nlptl.training.one_against_rest import OneAgainstRest
 from nlptl.training.progress import Reporter
 
-# (weighting by naive Bayes, inverse strength of the regularisation)
+Candidate = tuple[bool, float]  # weighting by naive Bayes, inverse strength of the regularisation
 CANDIDATES = ((False, 3.0), (False, 30.0), (False, 100.0), (True, 0.3), (True, 3.0), (True, 30.0))
 FOLDS = 5
 MOST_NGRAMS = 300_000  # the most frequent ones
@@ -47,7 +47,7 @@ def fit_ngrams(
     class_weights: Tensor | None,
     seed: int,
     reporter: Reporter,
-) -> tuple[NgramScores, NDArray[np.float32]]:
+) -> tuple[NgramScores, NDArray[np.float32], Candidate]:
     """Regressions on the n-grams of the training texts, and the shares of network and n-grams by the validation texts.
 
     The strength of the regularisation and the weighting are those of the least log loss on the validation texts, or,
@@ -60,22 +60,19 @@ def fit_ngrams(
         class_weights: as `balanced_weights` gives them, or None.
 
     Returns:
-        The n-grams, and the logits of network and n-grams together for the validation texts.
+        The n-grams, the logits of network and n-grams together for the validation texts, and what was chosen, for
+        `learned_from_all`.
     """
     classes = logits.shape[1]
-    scores = NgramScores(0, classes)
-    if spelling is not None:
-        scores.spelling = spelling
-    most = min(MOST_NGRAMS, MOST_WEIGHTS // classes)
-    scores.keys, scores.rarity = _listed(scores, train.encodings, longest, most)
+    scores = _of_texts(train.encodings, classes, longest, spelling)
     if not len(scores.keys):
-        return scores, logits
+        return scores, logits, CANDIDATES[0]
     features = [_features(scores, part.encodings, longest) for part in (train, validation)]
     labels = [part.labels.astype(np.int64) for part in (train, validation)]
     several, weights = labels[0].ndim == 2, None if class_weights is None else class_weights.double().cpu()
     regressions = _Regressions(classes, several, weights)
 
-    best: tuple[float, tuple[bool, float]] = (math.inf, CANDIDATES[0])
+    best: tuple[float, Candidate] = (math.inf, CANDIDATES[0])
     reporter.start("n-grams", len(CANDIDATES))
     try:
         for number, candidate in enumerate(CANDIDATES, start=1):
@@ -88,12 +85,50 @@ def fit_ngrams(
     finally:
         reporter.finish()
     fitted = regressions.fit(best[1], features[0], labels[0])
-    scores.weight = torch.from_numpy(np.ascontiguousarray(fitted.weight.T))
-    scores.bias = torch.from_numpy(fitted.bias).float()
+    _put(scores, fitted)
     beside = regressions.scores(fitted, features[1])
     scores.shares = regressions.shares(logits, beside, labels[1])
     network, ngrams = scores.shares.numpy()
-    return scores, (network * logits + ngrams * beside).astype(np.float32)
+    return scores, (network * logits + ngrams * beside).astype(np.float32), best[1]
+
+
+def learned_from_all(
+    scores: NgramScores,
+    candidate: Candidate,
+    parts: Sequence[Examples],
+    *,
+    longest: int,
+    class_weights: Tensor | None,
+) -> NgramScores:
+    """What `fit_ngrams` gave, its regressions fitted anew to all parts; the shares stay.
+
+    The validation texts have said by then all that they are asked: what they know of the task is not thrown away.
+    """
+    encodings = [encoding for part in parts for encoding in part.encodings]
+    labels = np.concatenate([part.labels for part in parts]).astype(np.int64)
+    found = _of_texts(encodings, len(scores.bias), longest, scores.spelling)
+    weights = None if class_weights is None else class_weights.double().cpu()
+    regressions = _Regressions(len(scores.bias), labels.ndim == 2, weights)
+    _put(found, regressions.fit(candidate, _features(found, encodings, longest), labels))
+    found.shares = scores.shares
+    return found
+
+
+def _of_texts(
+    encodings: Sequence[Encoding], classes: int, longest: int, spelling: Tensor | None
+) -> NgramScores:
+    """The n-grams of some texts, without weights."""
+    scores = NgramScores(0, classes)
+    if spelling is not None:
+        scores.spelling = spelling
+    most = min(MOST_NGRAMS, MOST_WEIGHTS // classes)
+    scores.keys, scores.rarity = _listed(scores, encodings, longest, most)
+    return scores
+
+
+def _put(scores: NgramScores, fitted: OneAgainstRest) -> None:
+    scores.weight = torch.from_numpy(np.ascontiguousarray(fitted.weight.T))
+    scores.bias = torch.from_numpy(fitted.bias).float()
 
 
 def _listed(
@@ -158,9 +193,7 @@ class _Regressions:
     def __init__(self, classes: int, several: bool, weights: Tensor | None) -> None:
         self.classes, self.several, self.weights = classes, several, weights
 
-    def fit(
-        self, candidate: tuple[bool, float], x: sparse.csr_matrix, labels: NDArray[np.int64]
-    ) -> OneAgainstRest:
+    def fit(self, candidate: Candidate, x: sparse.csr_matrix, labels: NDArray[np.int64]) -> OneAgainstRest:
         inside = labels == 1 if self.several else labels[:, None] == np.arange(self.classes)
         counted = None
         if self.weights is not None:

@@ -50,8 +50,24 @@ def test_they_say_what_the_network_does_not_know(classifier: Path) -> None:
     assert figures["after"] == {key: pytest.approx(validation[key], abs=1e-5) for key in figures["after"]}
     assert figures["examples"] == validation["examples"]
     assert figures["longest"] == 2
+    config = json.loads((classifier / "model" / "config.json").read_text(encoding="utf-8"))
+    assert config["ngrams"] == figures["ngrams"]
     card = (classifier / "README.md").read_text(encoding="utf-8")
     assert f"{figures['ngrams']:,} n-grams of up to 2 tokens and of 2 to 5 characters" in card
+
+
+def test_validation_texts_are_learned_from_once_they_have_been_asked(
+    tiny_classifier: Callable[..., Path], phrases_file: Path, tmp_path: Path, command: Command
+) -> None:
+    """Their figures are of a model that had not seen them, and that of the folder has."""
+    rows = [json.loads(line) for line in phrases_file.read_text(encoding="utf-8").splitlines()]
+    train, validation = tmp_path / "train.jsonl", tmp_path / "validation.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows[:-20]), encoding="utf-8")
+    validation.write_text("".join(json.dumps(row) + "\n" for row in rows[-20:]), encoding="utf-8")
+    folder = tiny_classifier(**TRAINING, data=str(train), validation=str(validation), ngrams=2)
+    outcome = command("evaluate", "--model", folder, "--data", validation, "--json")
+    known, asked = json.loads(outcome.stdout), report(folder)["validation"]
+    assert known["log_loss"] < asked["log_loss"]
 
 
 def test_long_texts_have_words_enough(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nlptl.nn.ngrams import SPELLED, NgramScores
 from nlptl.strategies.class_weights import balanced_weights
 from nlptl.strategies.examples import Examples
-from nlptl.strategies.ngrams import fit_ngrams
+from nlptl.strategies.ngrams import fit_ngrams, learned_from_all
 from nlptl.training.batching import padded
 from nlptl.training.progress import Reporter
 
@@ -78,6 +78,23 @@ def test_who_knows_counts() -> None:
     network, ngrams = fit(train, validation, sure(validation), longest=1).shares
     assert network > 1
     assert ngrams < 0.5
+
+
+def test_in_the_end_the_validation_texts_are_learned_from_as_well() -> None:
+    train, validation = by_order(100, 0), by_order(60, 1)
+    for encoding in validation.encodings:  # what they say is said in other words
+        ids = encoding["input_ids"]
+        ids[ids < 3] += 40
+    asked: dict[str, Any] = {"longest": 2, "class_weights": None}
+    settled, _, candidate = fit_ngrams(
+        train, validation, none(validation), spelling=None, seed=0, reporter=Reporter(quiet=True), **asked
+    )
+    parts = (train, validation)
+    final = learned_from_all(settled, candidate, parts, **asked)
+    for part in parts:
+        assert (scored(final, part).argmax(axis=1) == part.labels).mean() > 0.95
+    assert (scored(settled, validation).argmax(axis=1) == validation.labels).mean() < 0.7
+    assert final.shares.tolist() == settled.shares.tolist()
 
 
 def test_few_validation_texts_leave_both_about_their_half() -> None:
