@@ -230,11 +230,11 @@ def test_both_directions(
 
 
 @pytest.mark.parametrize(
-    ("head", "features", "learning"),
+    ("head", "features", "texts", "learning"),
     [
-        ("logistic", "features", "logistic regression"),
-        ("mlp", "features", "head"),
-        ("bilstm-attention", "token features", "head"),
+        ("logistic", "features", 40, "logistic regression"),
+        ("mlp", "features", 40, "head"),
+        ("bilstm-attention", "token features", 36, "head"),
     ],
 )
 @pytest.mark.parametrize("family", ["elmo"], indirect=True)
@@ -244,6 +244,7 @@ def test_a_head_on_frozen_features(
     tmp_path: Path,
     head: str,
     features: str,
+    texts: int,
     learning: str,
 ) -> None:
     """Killed while the features are written, and while the head learns."""
@@ -252,7 +253,7 @@ def test_a_head_on_frozen_features(
     go(reference)
     monkeypatch.setenv("NLPTL_CACHE", str(tmp_path))  # in which there are no features yet
     config = finetuning(**frozen)
-    for number, at in enumerate([(features, 36), (learning, 3), "chosen on the validation texts"]):
+    for number, at in enumerate([(features, texts), (learning, 3), "chosen on the validation texts"]):
         with pytest.raises(Killed):
             go(config, resume=number > 0, at=at)
     go(config, resume=True)
