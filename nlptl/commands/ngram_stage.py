@@ -30,13 +30,13 @@ WORD_BEGINS, WORD_ENDS = ("\u0120", "\u2581"), "</w>"
 def add_ngrams(
     classifier: Classifier, stage: ClassifierStage
 ) -> tuple[dict[str, Any], str, NgramScores | None]:
-    """Put n-grams beside the classifier that a stage has trained, and write both into the run's folder.
+    """Put n-grams beside the classifier that a stage has trained.
 
     Returns:
         For the report: `ngrams`, `longest`, `characters` (whether those of characters count, too), `shares`,
         `examples`, and `accuracy` and `log_loss` of the validation texts `before` and `after`; a sentence that says
-        so; and the n-grams learned from the validation texts, too, with which `keep_ngrams` ends: until then the
-        classifier can be measured on them.
+        so; and the n-grams learned from the validation texts, too, which `keep_ngrams` takes in the end: until then
+        the classifier can be measured on these texts.
     """
     model, train, validation, longest = classifier.model, stage.train, stage.validation, stage.config.ngrams
     assert isinstance(model, LayeredClassifier)
@@ -67,7 +67,7 @@ def add_ngrams(
 
     found, after, final = processes.first(fit)
     if final is not None:
-        keep_ngrams(classifier, stage, found)
+        _put_beside(model, found, longest)
     measured = {
         name: classification_metrics(
             validation.labels.astype(np.int64),
@@ -92,10 +92,14 @@ def keep_ngrams(classifier: Classifier, stage: ClassifierStage, found: NgramScor
     """Give the classifier these n-grams, and write both into the run's folder."""
     model = classifier.model
     assert isinstance(model, LayeredClassifier)
-    model.ngrams = found.to(model.device)
-    model.config.ngrams, model.config.longest_ngram = len(found.keys), stage.config.ngrams
-    model.config.spelled_tokens = len(found.spelling)
+    _put_beside(model, found, stage.config.ngrams)
     processes.first(replace(stage, classifier=model).write)
+
+
+def _put_beside(model: LayeredClassifier, found: NgramScores, longest: int) -> None:
+    model.ngrams = found.to(model.device)
+    model.config.ngrams, model.config.longest_ngram = len(found.keys), longest
+    model.config.spelled_tokens = len(found.spelling)
 
 
 def _spelling(tokenizer: PreTrainedTokenizerBase) -> Tensor:

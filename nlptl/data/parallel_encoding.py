@@ -69,10 +69,11 @@ def _cores() -> int:
 
 
 def _ids(encoder: CorpusEncoder, batch: list[str]) -> Ids:
-    found = [np.asarray(ids, dtype=np.int64) for ids in encoder.encode(batch)]
-    if any(ids.ndim != 1 for ids in found):
-        raise TypeError("a corpus holds one number a token: the family needs a corpus_encoder")
-    return found
+    found = encoder.encode(batch)
+    for ids in found:
+        if len(ids) and not isinstance(ids[0], (int, np.integer)):
+            raise TypeError("a corpus holds one number a token: the family needs a corpus_encoder")
+    return [np.asarray(ids, dtype=np.int64) for ids in found]
 
 
 def _start(encoder: CorpusEncoder) -> None:

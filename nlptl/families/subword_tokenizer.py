@@ -29,9 +29,10 @@ from nlptl.families.subword_memory import SubwordMemory
 BYTES = 256  # every one has a token, so that nothing is ever unknown
 LONGEST_TOKEN = 32  # bytes; keeps rows of dashes and the like from taking places of the vocabulary
 LONGEST_TRAINING_WORD = 128  # bytes; merges cost the length of a word, and blobs teach none worth having
+LINE_BREAK_TAG = r"<[bB][rR]\s*/?>"
 # What the normaliser replaces, and by what. A tokenizer that is loaded may have no other patterns: add, never remove.
 REPLACED = (
-    (r"<[bB][rR]\s*/?>", "\n"),
+    (LINE_BREAK_TAG, "\n"),
     # Blanks around a line break let the word after it have the same token as after any other word.
     (r"\s*\n\s*", " \n "),
     (r"[ \t\u00A0]{2,}", " "),
@@ -206,7 +207,7 @@ def _memory(backend: Tokenizer) -> SubwordMemory | None:
         return None
     for lowercase in (True, False):
         if _state(backend.normalizer) == _state(_normalizer(lowercase)):
-            return SubwordMemory(backend, REPLACED[0][0], lowercase)
+            return SubwordMemory(backend, LINE_BREAK_TAG, lowercase)
     return None
 
 

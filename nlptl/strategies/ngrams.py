@@ -69,8 +69,7 @@ def fit_ngrams(
         return scores, logits, CANDIDATES[0]
     features = [_features(scores, part.encodings, longest) for part in (train, validation)]
     labels = [part.labels.astype(np.int64) for part in (train, validation)]
-    several, weights = labels[0].ndim == 2, None if class_weights is None else class_weights.double().cpu()
-    regressions = _Regressions(classes, several, weights)
+    regressions = _Regressions(classes, labels[0].ndim == 2, class_weights)
 
     best: tuple[float, Candidate] = (math.inf, CANDIDATES[0])
     reporter.start("n-grams", len(CANDIDATES))
@@ -107,8 +106,7 @@ def learned_from_all(
     encodings = [encoding for part in parts for encoding in part.encodings]
     labels = np.concatenate([part.labels for part in parts]).astype(np.int64)
     found = _of_texts(encodings, len(scores.bias), longest, scores.spelling)
-    weights = None if class_weights is None else class_weights.double().cpu()
-    regressions = _Regressions(len(scores.bias), labels.ndim == 2, weights)
+    regressions = _Regressions(len(scores.bias), labels.ndim == 2, class_weights)
     _put(found, regressions.fit(candidate, _features(found, encodings, longest), labels))
     found.shares = scores.shares
     return found
@@ -191,7 +189,8 @@ class _Regressions:
     """Regressions for one list of classes, of which a text has one or `several`, and which may count differently."""
 
     def __init__(self, classes: int, several: bool, weights: Tensor | None) -> None:
-        self.classes, self.several, self.weights = classes, several, weights
+        self.classes, self.several = classes, several
+        self.weights = None if weights is None else weights.double().cpu()
 
     def fit(self, candidate: Candidate, x: sparse.csr_matrix, labels: NDArray[np.int64]) -> OneAgainstRest:
         inside = labels == 1 if self.several else labels[:, None] == np.arange(self.classes)

@@ -11,7 +11,7 @@ from tokenizers import Regex, normalizers
 import nlptl.families.subword_memory as subword_memory
 from nlptl.errors import ConfigError
 from nlptl.families.subword_tokenizer import (
-    REPLACED,
+    LINE_BREAK_TAG,
     SubwordTokenizer,
     check_subword_vocabulary,
     train_byte_level_bpe,
@@ -135,14 +135,14 @@ def test_every_character_has_the_ids_of_a_call() -> None:
 def test_a_corpus_of_ever_new_words_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subword_memory, "CHARACTERS_REMEMBERED", 40)
     tokenizer = train()
-    memory = subword_memory.SubwordMemory(tokenizer.backend_tokenizer, REPLACED[0][0], lowercase=True)
+    memory = subword_memory.SubwordMemory(tokenizer.backend_tokenizer, LINE_BREAK_TAG, lowercase=True)
     for number in range(20):
         texts = [f"new{number} word{number}", "a fine film"]
         assert list(map(list, memory(texts))) == tokenizer(texts)["input_ids"]
         assert len(memory._chunk_ids._numbers) < 20
 
 
-def test_a_tokenizer_of_another_make_goes_its_own_way(tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_make_goes_its_own_way() -> None:
     tokenizer = train()
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Replace("film", "fine")])
     texts = ["A film,  film"]
