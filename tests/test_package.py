@@ -25,6 +25,7 @@ DATA = {
     "pretrained/embedded/gpt-mini": {"tokenizer.json"},
     "pretrained/embedded/ulmfit-mini": {"tokenizer.json"},
     "pretrained/embedded/ulmfit-mini-backward": {"tokenizer.json"},
+    "pretrained/embedded/wordvectors-mini": {"vocab.json"},
 }
 OF_EVERY_MODEL = {"README.md", "config.json", "model.safetensors", "tokenizer_config.json"}
 

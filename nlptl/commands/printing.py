@@ -85,7 +85,7 @@ def _lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
         "finetune": f"nlptl predict --model {shlex.quote(place)} texts.csv",
         "models import": finetune.format(shlex.quote(place)),
         "models download": finetune.format(shlex.quote(model)),
-        "quickstart": finetune.format("ulmfit-mini"),
+        "quickstart": finetune.format("wordvectors-mini --strategy freeze --ngrams 2"),
     }
     if config.command in following:
         yield f"next: {following[config.command]}"
@@ -149,12 +149,12 @@ def _predict_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str
 
 
 def _quickstart_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
-    yield f"fine-tuned: {_said(report['test'])}"
+    yield f"classifier: {_said(report['test'])}"
     yield f"TF-IDF:     {_said(report['tfidf'])}"
     yield _difference(report["comparison"], "TF-IDF")
     for row in report["predictions"]:
         yield f"  {row['label']} ({row['probability']:.2f}): {row['text']}"
-    yield f"classifier: {report['model']}"
+    yield f"saved in: {report['model']}"
 
 
 def _download_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,9 @@ class WordVectorsConfig(PreTrainedConfig):
     Attributes:
         vocab_size: rows, special tokens included.
         embedding_size: width of a vector.
+        skip_gram: how pretraining goes: each word tells those around it, which learns more from little text, instead of
+            being told by their mean, which is several times as fast.
+        window: words to each side in pretraining, the reach drawn anew for each word.
         vector_dropout: of the classifier: on the values of each token's vector.
         max_trained_tokens: the last so many tokens of a text move their vectors when a classifier is trained; those
             before them are pooled all the same. This bounds memory for documents of any length.
@@ -40,6 +43,8 @@ class WordVectorsConfig(PreTrainedConfig):
 
     vocab_size: int = 100_000
     embedding_size: int = 300
+    skip_gram: bool = False
+    window: int = 10
     pad_token_id: int | None = PAD
     vector_dropout: float | int = 0.0
     max_trained_tokens: int = 2048
@@ -57,8 +62,10 @@ class WordVectorsConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        if min(self.embedding_size, self.max_trained_tokens, *self.head_hidden_sizes) < 1:
-            raise ValueError("embedding_size, max_trained_tokens and head_hidden_sizes must be positive")
+        if min(self.embedding_size, self.window, self.max_trained_tokens, *self.head_hidden_sizes) < 1:
+            raise ValueError(
+                "embedding_size, window, max_trained_tokens and head_hidden_sizes must be positive"
+            )
         if self.vocab_size <= len(SPECIAL_TOKENS):
             raise ValueError(f"vocab_size must be more than the {len(SPECIAL_TOKENS)} special tokens")
         if not all(0 <= rate < 1 for rate in (self.vector_dropout, *self.head_dropouts)):

@@ -48,12 +48,13 @@ def whole(job: Build, tmp_path: Path) -> Path:
     return tmp_path / "whole"
 
 
+@pytest.mark.parametrize("skip_gram", [False, True])
 def test_words_of_one_topic_end_up_near_each_other(
-    job: Build, tokenizer: WordVectorsTokenizer, tmp_path: Path
+    job: Build, tokenizer: WordVectorsTokenizer, tmp_path: Path, skip_gram: bool
 ) -> None:
-    result = train_word_vectors(
-        job(tmp_path / "run", epochs=300)
-    )  # of so few words almost all are left out, each so common
+    long = job(tmp_path / "run", epochs=300)  # of so few words almost all are left out, each so common
+    long.model.config.skip_gram = skip_gram
+    result = train_word_vectors(long)
     assert (result.steps, result.epochs, result.best_step) == (1200, 300.0, 1200)
     model = WordVectorsModel.from_pretrained(tmp_path / "run" / "model")
     vectors = torch.nn.functional.normalize(model.embedding.weight.detach(), dim=1)
@@ -101,6 +102,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     train_word_vectors(job(tmp_path / "again"))
     assert outcome(tmp_path / "again") == outcome(whole)
     train_word_vectors(job(tmp_path / "other", seed=1))
+    assert outcome(tmp_path / "other")[1] != outcome(whole)[1]
+
+
+@pytest.mark.parametrize(("key", "value"), [("skip_gram", True), ("window", 2)])
+def test_how_the_config_has_words_read_matters(
+    job: Build, whole: Path, tmp_path: Path, key: str, value: int
+) -> None:
+    other = job(tmp_path / "other")
+    setattr(other.model.config, key, value)
+    train_word_vectors(other)
     assert outcome(tmp_path / "other")[1] != outcome(whole)[1]
 
 
