@@ -426,7 +426,7 @@ def test_a_report_for_people_leads_with_the_result(command: str, nlptl: Runner) 
         "evaluate": "accuracy 0.900 (95 % 0.770 to 0.960) on 40 examples, macro-F1 0.890",
         "compare": "With all 90 labels, m frozen is right 90 of 100 times.\n",
         "predict": "3 texts labelled, 3.0 a second",
-        "quickstart": "classifier: accuracy 0.900",
+        "quickstart": "fine-tuned: accuracy 0.900",
         "extract-features": "output: f.npy",
         "models import": "output: out",
         "models list": "name  family  size    here  licence\nm     ulmfit  ≤ 5 MB  no    MIT\n",

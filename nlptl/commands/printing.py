@@ -149,12 +149,12 @@ def _predict_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str
 
 
 def _quickstart_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
-    yield f"classifier: {_said(report['test'])}"
+    yield f"fine-tuned: {_said(report['test'])}"
     yield f"TF-IDF:     {_said(report['tfidf'])}"
     yield _difference(report["comparison"], "TF-IDF")
     for row in report["predictions"]:
         yield f"  {row['label']} ({row['probability']:.2f}): {row['text']}"
-    yield f"saved in: {report['model']}"
+    yield f"classifier: {report['model']}"
 
 
 def _download_lines(config: RunConfig, report: Mapping[str, Any]) -> Iterator[str]:
