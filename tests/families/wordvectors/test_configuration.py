@@ -37,6 +37,8 @@ def test_a_saved_config_comes_back_the_same(tmp_path: Path) -> None:
         {"vocab_size": "60"},
         {"vocab_size": 3},
         {"embedding_size": 0},
+        {"window": 0},
+        {"skip_gram": "yes"},
         {"pooling": "median"},
         {"head": "svm"},
         {"vector_dropout": 1.0},
