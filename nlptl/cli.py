@@ -450,5 +450,5 @@ def download_model(context: typer.Context, name: PublicName = None, **common: An
 
 @_command(app, "quickstart", "nlptl quickstart")
 def quickstart(context: typer.Context, **common: Any) -> None:
-    """See it all work: two minutes, offline, on sample data."""
+    """See it all work: under a minute, offline, on sample data."""
     _run(context, QuickstartConfig, "nlptl.commands.quickstart:quickstart", [])
