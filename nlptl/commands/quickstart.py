@@ -1,4 +1,4 @@
-"""`nlptl quickstart`: the main job, offline, on what ships, in two minutes on two cores."""
+"""`nlptl quickstart`: the main job, offline, on what ships, well within two minutes on two cores."""
 
 from __future__ import annotations
 
