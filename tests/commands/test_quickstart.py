@@ -19,8 +19,8 @@ LABELS = ["account", "billing", "delivery", "question", "returns", "technical"]
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, language_model_folder: Path) -> None:
     """The same run in seconds, from a tiny model."""
-    shorter = {"model": str(language_model_folder), "epochs": 1, "lm": {"epochs": 1}, "limit": 60}
-    shorter["architecture"] = {}
+    model = {"model": str(language_model_folder), "architecture": {}}
+    shorter = {**model, "epochs": 1, "lm": {"epochs": 1}, "limit": 60}
     monkeypatch.setattr(quickstart, "FINETUNING", {**quickstart.FINETUNING, **shorter})
     monkeypatch.setattr("nlptl.evaluation.baseline.CANDIDATES", ((False, False, 10.0),))
 
