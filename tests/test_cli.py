@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from nlptl import cli, processes
+from nlptl.commands import running
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.running import CONTROLS, HUSHED
 from nlptl.config import COMMANDS, RunConfig
@@ -245,6 +246,7 @@ def nlptl(
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(running, "check_paths", lambda config, **how: None)  # names here stand for nothing
     handler = signal.getsignal(signal.SIGTERM)
 
     def run(line: str, report: Any = None) -> Outcome:
@@ -578,10 +580,24 @@ def test_no_words_print_help_that_names_the_shortest_way_in(nlptl: Runner) -> No
         ("finetune --help", 0),
         ("finetune --forse", 2),
         ("finetune bad.yaml", 2),
+        ("finetune --model ulmfit-mimi --data d.csv -o new", 2),
+        ("finetune --model ulmfit-mini --data e.csv -o new", 2),
+        ("finetune --model ulmfit-mini --data d.csv --lm-text e.txt -o new", 2),
+        ("finetune --model ulmfit-mini --data d.csv -o .", 2),
+        ("pretrain --family gpt --text e.txt -o new", 2),
+        ("extract-features --model empty --data d.csv -o f.npy", 2),
+        ("evaluate --model ulmfit-mini --data d.csv", 2),
+        ("predict --model ulmfit-mini d.csv", 2),
+        ("predict --model m d.csv -o d.csv", 2),
     ],
 )
 def test_help_and_mistakes_load_nothing_heavy(words: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("epoch: 3\n")
+    (tmp_path / "d.csv").write_text("text,label\nfine,a\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "m").mkdir()
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / "m" / file).touch()
     program = (
         "import sys\n"
         f"sys.argv = ['nlptl', *{words.split()!r}]\n"
@@ -609,6 +625,8 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
         "import nlptl\n"
         "from nlptl.cli import main\n"
         "nlptl.register_families = lambda: None\n"
+        "import nlptl.commands.running as running\n"
+        "running.check_paths = lambda config, **how: None\n"
         "module = types.ModuleType('predict')\n"
         "module.predict = lambda config, invocation: [print('x' * 99) for _ in range(99999)] and {}\n"
         "sys.modules['nlptl.commands.predict'] = module\n"

@@ -14,7 +14,7 @@ from datasets import Dataset
 
 import nlptl.commands.run_folder as run_folder
 from nlptl import processes
-from nlptl.commands.checks import check_hardware, check_output_apart
+from nlptl.commands.checks import check_hardware
 from nlptl.commands.comparison_cells import Cell, ended, in_own_process, measure, tune
 from nlptl.commands.comparison_plan import (
     System,
@@ -27,6 +27,7 @@ from nlptl.commands.comparison_plan import (
 from nlptl.commands.comparison_results import curve, write_csv
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.output_lock import locks_released
+from nlptl.commands.paths import check_output_apart
 from nlptl.config import CompareConfig
 from nlptl.data.datasets import Columns, Pool, load_pool
 from nlptl.data.lm_text import find_lm_text

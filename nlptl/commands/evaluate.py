@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 import nlptl.commands.run_folder as run_folder
 from nlptl import processes
-from nlptl.commands.checks import check_output_apart
 from nlptl.commands.evaluation_details import evaluation_details
 from nlptl.commands.forecast import length_distribution
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.output_lock import locks_released
+from nlptl.commands.paths import check_output_apart
 from nlptl.commands.prediction import Classifier, load_classifier, measured
 from nlptl.config import EvaluateConfig
 from nlptl.data.datasets import Columns, encode_labels, load_rows

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import nlptl.commands.run_folder as run_folder
-from nlptl.commands.checks import check_output_apart
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.output_lock import locks_released
+from nlptl.commands.paths import check_output_apart
 from nlptl.config import ImportConfig
 from nlptl.data.lm_text import find_lm_text
 from nlptl.errors import UsageError

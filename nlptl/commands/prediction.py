@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from nlptl.config import RunConfig, TrainingConfig
 from nlptl.data.encoding import EncodedRows, encode_rows
 from nlptl.errors import DataError, ModelError
 from nlptl.pretrained.models import find_model
-from nlptl.pretrained.public_models import public_models
+from nlptl.pretrained.places import check_may_classify, no_classifier
 from nlptl.training.inference import ROWS_A_BATCH, class_logits, class_probabilities
 from nlptl.training.precision import Precision, inference_precision, resolve_device
 from nlptl.training.progress import Reporter
@@ -117,14 +116,10 @@ def load_classifier(name: str, config: RunConfig) -> Classifier:
     Raises:
         ModelError: it is not one, or has no tokenizer.
     """
-    no_classifier = ModelError(
-        "a language model, not a classifier", name, f"train one: nlptl finetune --model {name} ..."
-    )
-    if name in public_models() and not Path(name).exists():  # which is known without downloading it
-        raise no_classifier
+    check_may_classify(name)
     found = find_model(name, offline=config.offline)
     if not found.is_classifier:
-        raise no_classifier
+        raise no_classifier(name)
     if not found.has_tokenizer:
         raise ModelError(
             "a classifier without a tokenizer", name, "put its tokenizer's files beside its weights"

@@ -15,8 +15,8 @@ from nlptl.config import DownloadModelConfig, ListModelsConfig, ShowModelConfig,
 from nlptl.errors import ModelError, UsageError
 from nlptl.families import FAMILIES
 from nlptl.pretrained.downloads import locked
-from nlptl.pretrained.models import EMBEDDED, embedded_models
 from nlptl.pretrained.named import download_facts, kept_folder, local_model, prepared
+from nlptl.pretrained.places import EMBEDDED, embedded_models
 from nlptl.pretrained.public_models import PublicModel, public_models
 
 

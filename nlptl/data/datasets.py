@@ -10,8 +10,8 @@ from datasets import Dataset
 from nlptl.data.columns import UNNAMED, Columns
 from nlptl.data.label_ids import encode_labels
 from nlptl.data.labelled_text import LabelledRows, Source, as_dataset, iterate_texts, read_split, read_splits
+from nlptl.data.names import TABULAR_SUFFIXES
 from nlptl.data.sources import Split, choose_split, locate
-from nlptl.data.tables import TABULAR_SUFFIXES
 from nlptl.data.task import Pool, Task, load_pool, load_task
 from nlptl.errors import DataError
 

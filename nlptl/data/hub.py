@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import datasets
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
-from nlptl.data.streams import CODECS, format_and_codec
-from nlptl.data.tables import CHUNK_ROWS, TABULAR_SUFFIXES, Chunk, RawTable
+from nlptl.data.tables import CHUNK_ROWS, Chunk, RawTable
 from nlptl.errors import DataError
 
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(:[\w.-]+)?")
 
-
-def is_hub_name(source: str) -> bool:
-    """Whether a source that does not exist here has the form `name[:config]` rather than that of a path."""
-    path = Path(source)
-    if not HUB_NAME.fullmatch(source) or format_and_codec(path)[0] in (*TABULAR_SUFFIXES, ".txt"):
-        return False
-    if path.suffix.lower() in CODECS or (len(path.parts) > 1 and path.parent.exists()):
-        return False
-    # These words make `load_dataset` read whatever lies in the current folder, pickles included.
-    return source.partition(":")[0] not in _PACKAGED_DATASETS_MODULES
+def is_reader_name(source: str) -> bool:
+    """Whether the library would read whatever lies in the current folder, pickles included, at this word."""
+    return source.partition(":")[0] in _PACKAGED_DATASETS_MODULES
 
 
 def open_hub(source: str, offline: bool, near: str | None = None) -> dict[str, RawTable]:

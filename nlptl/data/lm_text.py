@@ -12,9 +12,10 @@ from pathlib import Path
 from nlptl.data.columns import UNNAMED, Columns
 from nlptl.data.datasets import TABULAR_SUFFIXES, iterate_texts
 from nlptl.data.memory import held_splits
-from nlptl.data.remote import fetched, is_address
+from nlptl.data.names import SAMPLE, format_and_codec, is_address
+from nlptl.data.remote import fetched
 from nlptl.data.sources import samples_folder
-from nlptl.data.streams import format_and_codec, open_text
+from nlptl.data.streams import open_text
 from nlptl.data.unchanged import Mark, file_mark, unchanged
 from nlptl.errors import DataError
 
@@ -107,7 +108,7 @@ class LmText:
         """
         digest = hashlib.sha256()
         for source in self.sources:
-            path = samples_folder() if source == "sample" else Path(source)
+            path = samples_folder() if source == SAMPLE else Path(source)
             inside = sorted(path.rglob("*")) if path.is_dir() else [path]
             digest.update(source.encode("utf-8", "surrogateescape") if not path.exists() else b"")
             for file in inside:

@@ -11,11 +11,6 @@ from nlptl.cache import cache_folder
 from nlptl.errors import DataError
 
 
-def is_address(source: str) -> bool:
-    """Whether a source names its protocol, as no path here does."""
-    return "://" in source
-
-
 def fetched(address: str, offline: bool) -> list[Path]:
     """The files at an address that may hold signs of a glob, in the order of their names.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +10,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.hub import dataset_table, is_hub_name, open_hub
+from nlptl.data.hub import dataset_table, is_reader_name, open_hub
 from nlptl.data.memory import held_splits
-from nlptl.data.streams import format_and_codec, open_text
-from nlptl.data.tables import TABULAR_SUFFIXES, RawTable, open_table, row_table
+from nlptl.data.names import (
+    SAMPLE,
+    TABULAR_SUFFIXES,
+    format_and_codec,
+    local_source,
+    nearest_path,
+    no_such_source,
+)
+from nlptl.data.streams import open_text
+from nlptl.data.tables import RawTable, open_table, row_table
 from nlptl.data.unchanged import file_mark
 from nlptl.errors import DataError
 
@@ -57,29 +63,17 @@ def locate(source: str, offline: bool = False) -> dict[str, Split]:
     Raises:
         DataError: there is no such source, or no splits can be told in it.
     """
-    if not source.strip():
-        raise DataError("the data source has no name", None, "name a file, a folder or a Hub data set")
-    if source == "sample":
-        return _locate_folder(samples_folder())
     if (held := held_splits(source)) is not None:
         place = {key: source if len(held) == 1 else f"{source} ({key})" for key in held}
         return _named_splits({key: dataset_table(place[key], split) for key, split in held.items()}, source)
-    path = Path(os.path.expanduser(source))
-    try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:  # a text instead of a file's name is too long for one
-        remedy = "to read texts themselves, give - and pass them by standard input"
-        raise DataError(f"no such file or folder ({error.strerror})", f"{source[:40]}...", remedy) from None
-    if not exists and path.is_symlink():
-        raise DataError("a link that leads nowhere", source, "mend the link")
-    if is_folder:
+    path = samples_folder() if source == SAMPLE else local_source(source)
+    if path is None:
+        if is_reader_name(source):
+            raise no_such_source(source)
+        return _named_splits(open_hub(source, offline, nearest_path(Path(source))), source)
+    if path.is_dir():
         return _locate_folder(path)
-    if exists:
-        return {"train": Split(str(path), [partial(open_table, path, file_mark(path))])}
-    if not is_hub_name(source):
-        missing_folder = None if path.parent.is_dir() else f"there is no folder {path.parent} either"
-        raise DataError("no such file or folder", source, missing_folder or _nearest(path))
-    return _named_splits(open_hub(source, offline, _nearest(path)), source)
+    return {"train": Split(str(path), [partial(open_table, path, file_mark(path))])}
 
 
 def _named_splits(tables: Mapping[str, RawTable], source: str) -> dict[str, Split]:
@@ -133,14 +127,6 @@ def _with_note(splits: dict[str, Split], source: str, unread: Sequence[str]) -> 
         note = f"not read in {source}, named for no split: {shown}"
         next(iter(splits.values())).notes.append(note)
     return splits
-
-
-def _nearest(path: Path) -> str | None:
-    folder = path.parent
-    if not folder.is_dir():
-        return None
-    near = difflib.get_close_matches(path.name, [item.name for item in _entries(folder)], n=1, cutoff=0.6)
-    return f"did you mean {folder / near[0]}?" if near else None
 
 
 def _locate_folder(folder: Path) -> dict[str, Split]:

@@ -11,20 +11,13 @@ from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 
+from nlptl.data.names import format_and_codec
 from nlptl.errors import DataError
 
-CODECS = {".gz": "gzip", ".zst": "zstd"}
 # A file that unpacks to more than both is a bomb: text seldom shrinks to a tenth.
 LARGEST_EXPANSION = 200
 UNPACKED_BYTES = 64 * 2**20
 BLOCK_BYTES = 64 * 1024
-
-
-def format_and_codec(path: Path) -> tuple[str, str | None]:
-    """`reviews.csv.gz` -> ('.csv', 'gzip'), `reviews.CSV` -> ('.csv', None)."""
-    codec = CODECS.get(path.suffix.lower())
-    inner = Path(path.stem) if codec else path
-    return inner.suffix.lower(), codec
 
 
 def open_bytes(path: Path) -> BinaryIO:

@@ -15,11 +15,10 @@ import pyarrow.parquet as pq
 
 from nlptl.data.delimited import read_delimited
 from nlptl.data.json_rows import read_json_rows
-from nlptl.data.streams import damage_named, format_and_codec, open_bytes
+from nlptl.data.names import TABULAR_SUFFIXES, format_and_codec
+from nlptl.data.streams import damage_named, open_bytes
 from nlptl.data.unchanged import Mark, file_mark, unchanged
 from nlptl.errors import DataError
-
-TABULAR_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
 
 CHUNK_ROWS = 4096
 CHUNK_CHARACTERS = 1 << 24  # long documents: a chunk is cut by its size too

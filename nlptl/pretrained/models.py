@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from nlptl.errors import ModelError
 from nlptl.families import FAMILIES
 from nlptl.families.base import Family
 from nlptl.pretrained.checks import check_changes, check_label_names, check_model, load_tokenizer, read_shapes
+from nlptl.pretrained.places import check_is_model, local_model_folder
 from nlptl.pretrained.public_models import public_models
 from nlptl.pretrained.strangers import check_config, check_files, read_object
 from nlptl.training.progress import Reporter
@@ -73,14 +72,6 @@ class ModelFolder:
         check_changes(self.path, self.model_class, architecture)
 
 
-EMBEDDED = Path(__file__).parent / "embedded"
-
-
-def embedded_models() -> list[str]:
-    """Names of the models that ship with the package."""
-    return sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
-
-
 def find_model(name: str, *, offline: bool = False, reporter: Reporter | None = None) -> ModelFolder:
     """A run, a model folder, the name of an embedded or a public model, or a Hub id -> a checked folder.
 
@@ -94,26 +85,14 @@ def find_model(name: str, *, offline: bool = False, reporter: Reporter | None = 
         ModelError: there is no such model, it is damaged, or it is of no family here; or its download fails or is
             forbidden.
     """
-    path = Path(os.path.expanduser(name))
-    try:
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except OSError as error:  # such as a name that is too long
-        raise ModelError(f"no such model folder ({error.strerror})", name[:80], "check the path") from None
-    if path.is_symlink() and not (is_folder or is_file):
-        raise ModelError("a link that leads nowhere", name, "mend the link")
-    if is_file:
-        raise ModelError("a file where a model folder is due", name, "name the folder that holds it")
-    if is_folder:
-        return check_model_folder(path / "model" if (path / "model" / "config.json").is_file() else path)
-    if name in embedded_models():
-        return check_model_folder(EMBEDDED / name)
+    folder = local_model_folder(name)
+    if folder is not None:
+        return check_model_folder(folder)
     if (public := public_models().get(name)) is not None:
         from nlptl.pretrained.named import kept_folder, local_model  # and with it what downloads
 
         local_model(public, offline=offline, reporter=reporter or Reporter())
         return check_model_folder(kept_folder(public) / "model")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError("no such model folder" + _near(path), name, "check the path")
     return check_model_folder(_from_hub(name, offline))
 
 
@@ -123,9 +102,7 @@ def check_model_folder(path: Path) -> ModelFolder:
     Raises:
         ModelError: a file is missing, cut short or not what its name says.
     """
-    for file in ("config.json", "model.safetensors"):
-        if not (path / file).is_file():
-            raise ModelError(f"no {file}", str(path), "a model folder is what a run writes as model/")
+    check_is_model(path)
     check_files(path)
     config = read_object(path / "config.json")
     kind = config.get("model_type")
@@ -170,11 +147,3 @@ def _from_hub(name: str, offline: bool) -> Path:
     except (HfHubHTTPError, OSError) as error:
         cause = f"no such folder here, and as a Hub id it could not be downloaded ({type(error).__name__})"
         raise ModelError(cause, name, "check the name, or give a local folder") from None
-
-
-def _near(path: Path) -> str:
-    if not path.parent.is_dir():
-        return ""
-    names = [*(p.name for p in path.parent.iterdir()), *embedded_models(), *public_models()]
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f" (there is {close[0]!r})" if close else ""

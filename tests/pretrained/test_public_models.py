@@ -21,7 +21,8 @@ from nlptl.config import DownloadModelConfig, ListModelsConfig, ShowModelConfig
 from nlptl.errors import ModelError, UsageError
 from nlptl.families import FAMILIES
 from nlptl.pretrained import public_models as registry
-from nlptl.pretrained.models import embedded_models, find_model
+from nlptl.pretrained.models import find_model
+from nlptl.pretrained.places import embedded_models
 from nlptl.pretrained.public_models import public_models
 from nlptl.training.progress import Reporter
 from tests.pretrained.conftest import Server, missing
