@@ -24,7 +24,7 @@ from nlptl.commands.invocation import Invocation
 from nlptl.config import ExtractConfig
 from nlptl.errors import ConfigError, ModelError, UsageError
 from nlptl.pretrained.models import ModelFolder, find_model
-from nlptl.training.precision import Precision, inference_precision, resolve_device
+from nlptl.training.precision import Precision, inference_precision, resolve_device, settle
 from nlptl.training.progress import Reporter
 from nlptl.version import __version__
 
@@ -48,6 +48,7 @@ def extract_features(config: ExtractConfig, invocation: Invocation) -> dict[str,
     model = source.family.encoder_class.from_pretrained(source.path).eval()
     model.to(device)
     features = _features(config, output, chosen_layers(config.layers, layer_widths(model, reader.tokenizer)))
+    settle(model, precision)
 
     census = None
     if not rows.is_stdin or invocation.dry_run:  # of what comes line by line nothing is known before

@@ -20,7 +20,7 @@ from nlptl.errors import DataError, ModelError
 from nlptl.pretrained.models import find_model
 from nlptl.pretrained.places import check_may_classify, no_classifier
 from nlptl.training.inference import ROWS_A_BATCH, class_logits, class_probabilities
-from nlptl.training.precision import Precision, inference_precision, resolve_device
+from nlptl.training.precision import Precision, inference_precision, resolve_device, settle
 from nlptl.training.progress import Reporter
 
 if TYPE_CHECKING:
@@ -130,10 +130,12 @@ def load_classifier(name: str, config: RunConfig) -> Classifier:
     training = isinstance(config, TrainingConfig)
     saved_limit = tokenizer.model_max_length
     model = AutoModelForSequenceClassification.from_pretrained(found.path).to(device).eval()
+    precision = inference_precision("auto" if training else config.precision, device)
+    settle(model, precision)
     return Classifier(
         model=model,
         tokenizer=tokenizer,
-        precision=inference_precision("auto" if training else config.precision, device),
+        precision=precision,
         label_names=[model.config.id2label[number] for number in range(model.config.num_labels)],
         multi_label=model.config.problem_type == "multi_label_classification",
         max_length=config.max_length or (saved_limit if saved_limit < NO_LIMIT else None),

@@ -110,7 +110,7 @@ class CharCnn(nn.Module):
         """(..., 50) ids as the model is fed, 0 where there is no word -> (..., projection size)."""
         flat = character_ids.reshape(-1, character_ids.shape[-1])
         if not len(flat):
-            return self.projection.weight.new_zeros(*character_ids.shape[:-1], self.projection.out_features)
+            return self.projection.bias.new_zeros(*character_ids.shape[:-1], self.projection.out_features)
         words, index = distinct_rows(flat)
         if self.training or torch.is_grad_enabled():
             self._cache.clear()
@@ -129,7 +129,7 @@ class CharCnn(nn.Module):
         for highway in self.highways:
             x = highway(x)
         vectors: Tensor = self.projection(x)
-        return vectors.to(self.projection.weight.dtype)
+        return vectors.to(self.projection.bias.dtype)
 
     def _convolved(self, words: Tensor, longest: int) -> Tensor:
         """The filters' maxima over a word, (words, filters).

@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nlptl.nn.autocast import has_onednn_bf16
+from nlptl.nn.tanh import tanh, tanh_of_sigmoid_
+
 KERNEL_DTYPE = torch.bfloat16
 # Where one of the two does not hold oneDNN's loop is faster: its products are as good, or calling operations is most of
 # the work.
@@ -34,10 +37,7 @@ class RowProduct:
     """
 
     def __init__(self, matrix: Tensor) -> None:
-        # torch gives oneDNN bf16 only where there is AVX-512; `F.linear` computes it everywhere.
-        self.is_laid_out = (
-            torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        )
+        self.is_laid_out = has_onednn_bf16()  # where it has none, `F.linear` computes it
         self.matrix = torch.ops.mkldnn._reorder_linear_weight(matrix) if self.is_laid_out else matrix
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -117,12 +117,12 @@ class _Lstm(torch.autograd.Function):
         last_h = torch.empty_like(cells[0])
         for step in range(time):
             gates.copy_(sums[step]).add_(weights.from_state(outputs[step]))
-            gates[:, : 2 * size].sigmoid_()
-            g.tanh_()
-            o.sigmoid_()
+            g.mul_(2)
+            gates.sigmoid_()
+            tanh_of_sigmoid_(g)
             sums[step] = gates  # kept for the backward pass
             now = torch.mul(f, cells[step], out=cells[step + 1]).addcmul_(i, g)
-            torch.tanh(now, out=last_h).mul_(o)
+            tanh(now, out=last_h).mul_(o)
             outputs[step + 1] = last_h
         ctx.save_for_backward(read, sums, outputs, cells)
         ctx.weights = weights
@@ -145,7 +145,7 @@ class _Lstm(torch.autograd.Function):
         tanh_c = torch.empty_like(d_c)
         for step in range(time - 1, -1, -1):
             gate.copy_(gates[step])
-            torch.tanh(cells[step + 1], out=tanh_c)
+            tanh(cells[step + 1], out=tanh_c)
             d_h += d_outputs[step]
             torch.mul(d_h, tanh_c, out=d_o)
             d_h.mul_(o)

@@ -23,6 +23,8 @@ class ProjectedLstm(nn.Module):
         projection_clip: bound of the projected output, which is also the recurrent state.
     """
 
+    product_weights = ("weight_input", "weight_hidden", "weight_projection")
+
     def __init__(
         self,
         input_size: int,
@@ -75,18 +77,18 @@ class ProjectedLstm(nn.Module):
             lengths = torch.full((batch,), time, device=x.device)
         packing = Packing.of(lengths, time)
         h, c = self.zero_state(batch) if state is None else state
-        wide = torch.promote_types(self.weight_input.dtype, torch.float32)
+        wide = torch.promote_types(self.bias.dtype, torch.float32)
         before = h.detach()[:, packing.rows].to(wide), c.detach()[:, packing.rows].to(wide)
         weights = Matrices(self.weight_input, self.weight_hidden, self.bias, self.weight_projection)
         wanted = x.requires_grad or any(weight.requires_grad for weight in weights)
         run = run_for_training if wanted and torch.is_grad_enabled() else run_without_gradient
         outputs, (h, c) = run(x, before, weights, packing, self.clips)
         places = packing.rows.argsort()
-        return outputs.to(self.weight_input.dtype), (h[:, places], c[:, places])
+        return outputs.to(self.bias.dtype), (h[:, places], c[:, places])
 
     def zero_state(self, batch: int) -> LstmState:
         """The state before anything was read."""
-        like = self.weight_projection
+        like = self.bias
         return (
             like.new_zeros(self.directions, batch, self.projection_size),
             like.new_zeros(self.directions, batch, self.cell_size),

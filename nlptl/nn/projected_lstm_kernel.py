@@ -1,8 +1,7 @@
 """The time loop of the projected LSTM, and its gradient written by hand.
 
 Automatic differentiation would keep and revisit a dozen small tensors for every step. Here a step is one product for
-all directions and a few operations in place, and gradients of the weights are one product each after the loop. tanh
-is taken as 2 sigmoid(2x) - 1, which the CPU computes several times faster.
+all directions and a few operations in place, and gradients of the weights are one product each after the loop.
 
 Tokens are packed; the rows at a step are the first of those one step before.
 """
@@ -18,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from nlptl.nn.autocast import product_dtype
 from nlptl.nn.packing import Packing
+from nlptl.nn.tanh import tanh, tanh_of_sigmoid_
 
 # Where no gradient is wanted: elements of the input's products that are computed ahead of the loop, and elements of
 # gates that are worked on together, so that they stay in the cache from one operation to the next.
@@ -102,10 +102,6 @@ def _blocks(counts: list[int], tokens: int) -> Iterator[tuple[int, list[int]]]:
         yield first, steps
 
 
-def _tanh(x: Tensor) -> Tensor:
-    return x.mul(2).sigmoid_().mul_(2).sub_(1)
-
-
 def _step(gates: Tensor, before: Tensor, c: Tensor, cell_clip: float) -> Tensor:
     """One step's element-wise part up to the hyperbolic tangent of the cell, which is returned.
 
@@ -118,10 +114,10 @@ def _step(gates: Tensor, before: Tensor, c: Tensor, cell_clip: float) -> Tensor:
     candidate = gates[..., 3 * size :]
     candidate.mul_(2)
     gates.sigmoid_()
-    candidate.mul_(2).sub_(1)
+    tanh_of_sigmoid_(candidate)
     torch.mul(before, gates[..., size : 2 * size], out=c)
     c.addcmul_(gates[..., :size], candidate).clamp_(-cell_clip, cell_clip)
-    return _tanh(c)
+    return tanh(c)
 
 
 def run_for_training(
@@ -253,7 +249,7 @@ class _Gradients:
         d_projected = self.projected[:, now]
         d_projected.copy_(aten.hardtanh_backward(d_h, outputs[:, now], -clips.projection, clips.projection))
         temp.copy_(torch.bmm(d_projected, self.weight_projection))  # of o * tanh(c)
-        tanh_c = _tanh(cells[:, now])
+        tanh_c = tanh(cells[:, now])
         torch.mul(temp, tanh_c, out=d_o)
         temp.mul_(o)
         d_c.add_(aten.tanh_backward.grad_input(temp, tanh_c, grad_input=temp))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.nn.dropout import Dropout
+from nlptl.nn.lstm import Lstm
 from nlptl.nn.scalar_mix import ScalarMix
 from nlptl.nn.sequences import reverse_valid
 
@@ -65,8 +66,8 @@ class TokenHead(nn.Module):
         self.layers, self.width = layers, width
         self.mix = ScalarMix(layers, "none")
         self.token_dropout = Dropout(dropouts[0])
-        self.forward_lstm = nn.LSTM(width, hidden_size, batch_first=True)
-        self.backward_lstm = nn.LSTM(width, hidden_size, batch_first=True)
+        self.forward_lstm = Lstm(width, hidden_size, batch_first=True)
+        self.backward_lstm = Lstm(width, hidden_size, batch_first=True)
         self.pooling = AttentionPooling(2 * hidden_size)
         self.text_dropout = Dropout(dropouts[1])
         self.linear = nn.Linear(2 * hidden_size, classes)

@@ -6,10 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import nn
 
 from nlptl.errors import UsageError
+from nlptl.nn.autocast import cast_products
 
 Precision = Literal["fp32", "bf16", "fp16"]
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -57,4 +60,10 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     """Matrix products in `precision` inside this context."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+    return torch.autocast(device.type, HALF[precision])
+
+
+def settle(model: nn.Module, precision: Precision) -> None:
+    """Make a model that will not be trained or saved ready to run under `autocast`, in less memory."""
+    if precision != "fp32":
+        cast_products(model, HALF[precision])

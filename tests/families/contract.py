@@ -6,6 +6,7 @@ tests are here, in `contract_learning`, which has those of training, and in `con
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import os
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from nlptl.training.precision import autocast, settle
 from tests.families.contract_heads import HeadsContract
 from tests.families.contract_learning import LearningContract
 from tests.families.contract_parts import LABELS, saved
@@ -60,6 +62,22 @@ class FamilyContract(LearningContract, HeadsContract):
             assert weights == {"model.safetensors"}  # and so nothing that has to be unpickled
             if model.get_output_embeddings() is not None and model.config.tie_word_embeddings:
                 assert again.get_output_embeddings().weight is again.get_input_embeddings().weight
+
+    def test_weights_that_are_cast_once_give_what_autocast_gives(
+        self, encoder: PreTrainedModel, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        """In half the memory: what only products read is kept in their type, in a copy that nothing trains."""
+        batch, device = self.batch(tokenizer), torch.device("cpu")
+        for model in (encoder, classifier):
+            cast = copy.deepcopy(model)
+            settle(cast, "bf16")
+            dtypes = {name: parameter.dtype for name, parameter in cast.named_parameters()}
+            assert all(dtypes[name] is torch.float32 for name in dtypes if name.endswith("bias"))
+            assert cast.get_input_embeddings().weight.dtype is torch.float32
+            with torch.inference_mode(), autocast(device, "bf16"):
+                for one, other in zip(figures(model, batch), figures(cast, batch), strict=True):
+                    # But for the order of sums, which may turn the last digit of bf16.
+                    torch.testing.assert_close(one, other, rtol=2**-7, atol=2**-9)
 
     def test_a_classifier_starts_from_the_encoder_of_the_language_model(
         self, encoder: PreTrainedModel, classifier: PreTrainedModel

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.nn import lstm_kernel, weight_drop
+from nlptl.nn.lstm import Lstm
 from nlptl.nn.lstm_kernel import KernelWeights, is_worthwhile, run_for_training
 from nlptl.nn.weight_drop import WeightDroppedLSTM
 
@@ -17,7 +18,7 @@ ROUNDING = 2**-8  # of bf16
 @pytest.fixture
 def lstm() -> nn.LSTM:
     torch.manual_seed(0)
-    return nn.LSTM(INPUT, HIDDEN, batch_first=True)
+    return Lstm(INPUT, HIDDEN, batch_first=True)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from transformers.utils import ModelOutput
 from nlptl import processes
 from nlptl.families.ulmfit.configuration import UlmfitConfig
 from nlptl.nn.dropout import embed, locked_dropout
+from nlptl.nn.lstm import Lstm
 from nlptl.nn.regularization import activation_penalty, temporal_activation_penalty
 from nlptl.nn.sequences import reverse_valid, valid_lengths
 from nlptl.nn.softmax import IGNORED, Candidates, linear_cross_entropy, log_frequencies, sampled_cross_entropy
@@ -102,7 +103,7 @@ class UlmfitModel(UlmfitPreTrainedModel):
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         inputs = [config.embedding_size, *config.layer_widths()[:-1]]
         self.layers = nn.ModuleList(
-            nn.LSTM(width_in, width_out, batch_first=True)
+            Lstm(width_in, width_out, batch_first=True)
             for width_in, width_out in zip(inputs, config.layer_widths(), strict=True)
         )
         self.post_init()
