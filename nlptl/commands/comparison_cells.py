@@ -12,7 +12,8 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from nlptl.training.precision import resolve_device
 from nlptl.training.progress import Reporter
 from nlptl.training.runs import peak_memory_mb
 
+# What takes a cell's process longer to import than many a cell takes to train.
+LIBRARIES = [__name__, "nlptl.evaluation.baseline", "nlptl.evaluation.metrics"]
 QUIET = Invocation(resume=True, reporter=Reporter(quiet=True))
 
 
@@ -105,7 +108,7 @@ def tune(config: FinetuneConfig, place: Path) -> None:
 def in_own_process(work: Callable[..., None], *arguments: Any, log: Path) -> int:
     """Call a function of a module in a new process, what it says going to `log`; the exit code of the process."""
     log.write_bytes(b"")  # where it may not be written, this process can still say so
-    process = get_context("spawn").Process(target=_begun, args=(work, arguments, log))
+    process = _context().Process(target=_begun, args=(work, arguments, log))
     process.start()
     try:
         process.join()
@@ -114,6 +117,15 @@ def in_own_process(work: Callable[..., None], *arguments: Any, log: Path) -> int
             process.kill()
             process.join()
     return int(process.exitcode or 0)
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """How processes begin: as copies of one that has imported the libraries once, where the system can copy any."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    return context
 
 
 def ended(code: int, log: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -267,3 +268,24 @@ def test_the_time_left_grows_with_the_labels(labelled_file: Path) -> None:
     took = {"a": (100, 10.0), "b": (50, 1.0)}
     assert commands_compare._seconds_left([cell("a", 50), cell("b", 500)], took) == pytest.approx(20.0)
     assert commands_compare._seconds_left([cell("c", 50)], took) is None
+
+
+def write_ancestry(file: Path) -> None:
+    """Of a process: who started it, and whether the libraries of a cell were there before any cell ran."""
+    file.write_text(f"{os.getppid()} {'sklearn' in sys.modules}", encoding="utf-8")
+    if file.name == "ended":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_cells_are_copies_of_one_process_that_has_imported_everything(tmp_path: Path) -> None:
+    files = [tmp_path / "first", tmp_path / "ended", tmp_path / "third"]
+    codes = [
+        comparison_cells.in_own_process(write_ancestry, file, log=tmp_path / f"{file.name}.log")
+        for file in files
+    ]
+    assert codes == [0, -signal.SIGKILL, 0]
+    (server, loaded), *others = (file.read_text(encoding="utf-8").split() for file in files)
+    assert loaded == "True"
+    assert int(server) != os.getpid()
+    assert others == [[server, loaded]] * 2
