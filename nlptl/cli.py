@@ -429,13 +429,13 @@ def import_checkpoint(
 @_command(models, "list", "nlptl models list")
 def list_models(context: typer.Context, **common: Any) -> None:
     """List the models that have a name: those that ship, and the public ones."""
-    _run(context, ListModelsConfig, "nlptl.commands.public_models:list_models", [])
+    _run(context, ListModelsConfig, "nlptl.commands.model_list:list_models", [])
 
 
 @_command(models, "show", "nlptl models show elmo-original")
 def show_model(context: typer.Context, name: PublicName = None, **common: Any) -> None:
     """Show where a model comes from, its licence, its files and how they are verified."""
-    _run(context, ShowModelConfig, "nlptl.commands.public_models:show_model", ["name"])
+    _run(context, ShowModelConfig, "nlptl.commands.model_list:show_model", ["name"])
 
 
 @_command(models, "download", "nlptl models download ulmfit-wt103")

@@ -236,6 +236,14 @@ class Outcome(typing.NamedTuple):
 Runner = Callable[..., Outcome]
 
 
+MODULES = {
+    "models import": "models",
+    "models list": "model_list",
+    "models show": "model_list",
+    "models download": "public_models",
+}
+
+
 @pytest.fixture
 def nlptl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -260,8 +268,7 @@ def nlptl(
             return values(config) if callable(values) else values
 
         for key, function in FUNCTIONS.items():
-            named = "models" if key == "models import" else "public_models"
-            name = named if key.startswith("models ") else function.__name__
+            name = MODULES.get(key, function.__name__)
             module = types.ModuleType(name)
             for each in FUNCTIONS.values():
                 setattr(module, each.__name__, command)
@@ -578,6 +585,9 @@ def test_no_words_print_help_that_names_the_shortest_way_in(nlptl: Runner) -> No
         ("--help", 0),
         ("--version", 0),
         ("finetune --help", 0),
+        ("models list", 0),
+        ("models show ulmfit-mini", 0),
+        ("models show ulmfit-mimi", 2),
         ("finetune --forse", 2),
         ("finetune bad.yaml", 2),
         ("finetune --model ulmfit-mimi --data d.csv -o new", 2),

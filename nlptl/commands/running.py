@@ -37,6 +37,8 @@ from nlptl.errors import Interrupted, ThresholdMissed, UsageError
 CONTROLS = ("config", "resume", "force", "dry_run", "assignments", "as_json", "verbose", "quiet", "debug")
 # The work of one process; the other commands share theirs out.
 OF_ONE_PROCESS = (ImportConfig, ListModelsConfig, ShowModelConfig, DownloadModelConfig)
+# Those that look at no model, and so need no library that takes long to import.
+OF_NO_MODEL = (ListModelsConfig, ShowModelConfig)
 # Read by the libraries when they are imported; what the user has set stands.
 HUSHED = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -96,16 +98,13 @@ def run_command(
 
     try:
         with _nothing_collected():
-            from transformers.utils.logging import disable_progress_bar
-
             from nlptl.commands.invocation import Invocation
             from nlptl.training.progress import Reporter
 
-            nlptl.register_families()
+            if not isinstance(config, OF_NO_MODEL):
+                _meet_libraries(verbose=bool(controls["verbose"]))
             perform = pkgutil.resolve_name(command)
         processes.meet(config.device)
-        if not controls["verbose"]:
-            disable_progress_bar()
         invocation = Invocation(resume, force, dry_run, Reporter(quiet or not processes.is_leader()))
         # What a library prints must not end up in the result.
         with contextlib.nullcontext() if rows_only else contextlib.redirect_stdout(sys.stderr):
@@ -124,6 +123,14 @@ def run_command(
     except Interrupted as stopped:
         raise Interrupted(stopped.cause, stopped.where, _way_on(config)) from None
     show(report)
+
+
+def _meet_libraries(*, verbose: bool) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    nlptl.register_families()
+    if not verbose:
+        disable_progress_bar()
 
 
 @contextlib.contextmanager

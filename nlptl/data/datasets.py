@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any, Literal
 
 from nlptl.data.columns import UNNAMED, Columns
 from nlptl.data.label_ids import encode_labels
@@ -14,6 +12,9 @@ from nlptl.data.names import TABULAR_SUFFIXES
 from nlptl.data.sources import Split, choose_split, locate
 from nlptl.data.task import Pool, Task, load_pool, load_task
 from nlptl.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 __all__ = [
     "TABULAR_SUFFIXES",

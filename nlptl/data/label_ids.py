@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
-from datasets import Dataset
 
 from nlptl.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Label = str | list[str]
 
@@ -105,7 +107,7 @@ def encode_labels(
     # Not add_column, which would copy every text of a selection; nor without a fingerprint, for which
     # `datasets` would pickle them.
     content = json.dumps([dataset._fingerprint, list(label_names), unknown])
-    return Dataset(
+    return type(dataset)(
         table.replace_schema_metadata().append_column("label_id", ids),
         fingerprint=hashlib.sha256(content.encode()).hexdigest(),
     ), notes

@@ -6,17 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
 
 from nlptl.data.columns import UNNAMED, Columns, Found, find_columns, text_values
 from nlptl.data.label_reader import LabelReader
 from nlptl.data.lines import LONGEST_TEXT
 from nlptl.data.sources import Split, locate
 from nlptl.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Labels = Literal["required", "optional", "ignored"]
 SHOWN_ROWS = 10
@@ -176,6 +178,8 @@ def as_dataset(table: pa.Table) -> Dataset:
 
     Left to itself, `datasets` would pickle the whole table for its fingerprint, three times its memory.
     """
+    from datasets import Dataset  # to read row by row there is no need of what takes so long to import
+
     digest = hashlib.sha256(json.dumps(table.column_names).encode())
     for start in range(0, table.num_rows, 1024):
         digest.update(json.dumps(table.slice(start, 1024).to_pydict()).encode())

@@ -1,4 +1,7 @@
-"""Texts that are in this process and in no file: given a name, by which they are read like any other source."""
+"""Texts that are in this process and in no file: given a name, by which they are read like any other source.
+
+The libraries whose objects they are take long to import, and who asks for a file has no need of them.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any
-
-import pandas
-from datasets import Dataset, DatasetDict
+from typing import TYPE_CHECKING, Any
 
 from nlptl.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _held: ContextVar[Mapping[str, Mapping[str, Dataset]]] = ContextVar("held", default=MappingProxyType({}))
 
 
 def is_in_memory(data: object) -> bool:
     """Whether it is texts themselves, and not the name of a source: a data frame or a data set of `datasets`."""
+    import pandas
+    from datasets import Dataset, DatasetDict
+
     return isinstance(data, (pandas.DataFrame, Dataset, DatasetDict))
 
 
@@ -59,12 +65,17 @@ def held_splits(source: str) -> Mapping[str, Dataset] | None:
 
 
 def _splits(data: Any, name: str) -> Mapping[str, Dataset]:
+    from datasets import DatasetDict
+
     if isinstance(data, DatasetDict):
         return {str(key): split for key, split in data.items()}
     return {"train": _dataset(data, name)}
 
 
 def _dataset(data: Any, name: str) -> Dataset:
+    import pandas
+    from datasets import Dataset
+
     if isinstance(data, Dataset):
         return data
     try:

@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.hub import dataset_table, is_reader_name, open_hub
 from nlptl.data.memory import held_splits
 from nlptl.data.names import (
     SAMPLE,
@@ -64,10 +63,17 @@ def locate(source: str, offline: bool = False) -> dict[str, Split]:
         DataError: there is no such source, or no splits can be told in it.
     """
     if (held := held_splits(source)) is not None:
+        from nlptl.data.hub import dataset_table
+
         place = {key: source if len(held) == 1 else f"{source} ({key})" for key in held}
         return _named_splits({key: dataset_table(place[key], split) for key, split in held.items()}, source)
     path = samples_folder() if source == SAMPLE else local_source(source)
     if path is None:
+        from nlptl.data.hub import (  # and with it the library, which a file does not need
+            is_reader_name,
+            open_hub,
+        )
+
         if is_reader_name(source):
             raise no_such_source(source)
         return _named_splits(open_hub(source, offline, nearest_path(Path(source))), source)

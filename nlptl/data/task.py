@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 
 from nlptl.data.columns import UNNAMED, Columns
 from nlptl.data.label_ids import counted, label_names_of, quoted, unknown_labels
@@ -17,6 +17,9 @@ from nlptl.data.overlap import leakage, repeats
 from nlptl.data.sources import Split, choose_split, locate
 from nlptl.data.splits import balanced_sample, random_sample, stratified_validation
 from nlptl.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from nlptl.errors import ModelError
 from nlptl.families import FAMILIES
 from nlptl.families.base import Family
 from nlptl.pretrained.checks import check_changes, check_label_names, check_model, load_tokenizer, read_shapes
-from nlptl.pretrained.places import check_is_model, local_model_folder
+from nlptl.pretrained.places import check_is_model, kept_folder, local_model_folder
 from nlptl.pretrained.public_models import public_models
 from nlptl.pretrained.strangers import check_config, check_files, read_object
 from nlptl.training.progress import Reporter
@@ -89,7 +89,7 @@ def find_model(name: str, *, offline: bool = False, reporter: Reporter | None = 
     if folder is not None:
         return check_model_folder(folder)
     if (public := public_models().get(name)) is not None:
-        from nlptl.pretrained.named import kept_folder, local_model  # and with it what downloads
+        from nlptl.pretrained.named import local_model  # and with it what downloads
 
         local_model(public, offline=offline, reporter=reporter or Reporter())
         return check_model_folder(kept_folder(public) / "model")

@@ -11,31 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nlptl.cache import cache_folder
 from nlptl.families.base import ImportSettings
 from nlptl.pretrained.archives import unpack
 from nlptl.pretrained.conversion import Converted, converted
 from nlptl.pretrained.downloads import downloads_folder, fetch_files, is_offline, locked, not_here
+from nlptl.pretrained.places import download_facts, kept_folder
 from nlptl.pretrained.public_models import PublicModel
 from nlptl.pretrained.verification import Verified
 from nlptl.training.progress import Reporter
 
 # From the least to the most that a verification says.
 KINDS = ("first-download", "recorded-sha256", "md5-first-mib", "git-blob-sha1", "sha256")
-
-
-def kept_folder(model: PublicModel) -> Path:
-    """Where a public model is kept: `model/`, and `download.json` with what its download came to."""
-    return cache_folder("models") / model.name
-
-
-def download_facts(model: PublicModel) -> dict[str, Any] | None:
-    """What the download of a model that is here came to; None of one that is not."""
-    try:
-        facts: dict[str, Any] = json.loads((kept_folder(model) / "download.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return facts
 
 
 def local_model(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
+from nlptl.cache import cache_folder
 from nlptl.errors import ModelError
-from nlptl.pretrained.public_models import public_models
+from nlptl.pretrained.public_models import PublicModel, public_models
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -41,6 +44,20 @@ def local_model_folder(name: str) -> Path | None:
     if name not in public_models() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
         raise ModelError("no such model folder" + _near(path), name, "check the path")
     return None
+
+
+def kept_folder(model: PublicModel) -> Path:
+    """Where a public model is kept: `model/`, and `download.json` with what its download came to."""
+    return cache_folder("models") / model.name
+
+
+def download_facts(model: PublicModel) -> dict[str, Any] | None:
+    """What the download of a model that is here came to; None of one that is not."""
+    try:
+        facts: dict[str, Any] = json.loads((kept_folder(model) / "download.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts
 
 
 def check_is_model(folder: Path) -> None:

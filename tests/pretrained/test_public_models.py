@@ -16,7 +16,8 @@ import yaml
 
 import nlptl
 from nlptl.commands.invocation import Invocation
-from nlptl.commands.public_models import download_model, list_models, show_model
+from nlptl.commands.model_list import list_models, show_model
+from nlptl.commands.public_models import download_model
 from nlptl.config import DownloadModelConfig, ListModelsConfig, ShowModelConfig
 from nlptl.errors import ModelError, UsageError
 from nlptl.families import FAMILIES
