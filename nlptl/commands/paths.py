@@ -40,6 +40,7 @@ def check_paths(config: RunConfig, *, resume: bool, force: bool, dry_run: bool) 
     if processes.started() > 1 or dry_run or config.output is None:  # a leader may have begun to write
         return
     if isinstance(config, TrainingConfig):
+        check_output_apart(config, config.output)
         check_output_folder(config.output, resume=resume, force=force)
     if isinstance(config, PredictConfig) and config.data is not None:
         check_output_file(config.output, config.data, force=force)
