@@ -26,6 +26,7 @@ FOLDS = 5  # of the training texts where validation texts are few: each is asked
 PATIENCE = 2  # strengths in a row that are no better, after which weaker ones are not tried
 LITTLE = 2**20  # numbers to fit to, with which threads wait for each other longer than they work
 CERTAIN = 1e4  # a score of which nothing is left but 0 or 1
+ROUNDING = 2**-22  # of a feature in fp32, as a share of its size, or of that of the features beside it
 
 Features = Sequence[NDArray[np.float32]]
 Rows = tuple[NDArray[np.float64], NDArray[np.int64]]  # features (texts, width), labels
@@ -66,7 +67,7 @@ def fit_logistic(
     try:
         for number, (head, x, x_validation) in enumerate(zip(heads, train[0], validation[0], strict=True)):
             assert isinstance(head, nn.Linear)
-            scaler = StandardScaler().fit(x)
+            scaler = _scaler(x)
             trials = _trials(
                 (scaler.transform(x), train[1]),
                 (scaler.transform(x_validation), validation[1]),
@@ -81,6 +82,17 @@ def fit_logistic(
     finally:
         reporter.finish()
     return chosen
+
+
+def _scaler(x: NDArray[np.float32]) -> StandardScaler:
+    """That of these features; one that varies by rounding alone says nothing, and is not blown up to the others' size,
+    where the same text would be another in other company.
+    """
+    scaler = StandardScaler().fit(x)
+    squares = np.square(x, dtype=np.float64)
+    sizes = np.sqrt(np.maximum(squares.mean(axis=0), squares.mean()))
+    scaler.scale_[scaler.scale_ < ROUNDING * sizes] = 1.0
+    return scaler
 
 
 @dataclass(frozen=True)

@@ -187,3 +187,13 @@ def test_a_feature_that_never_changes_is_no_trouble(build: Build) -> None:
         features[0][:, 3] = 7.0
     fit(model, train, validation)
     assert np.isfinite(by_model(model, validation[0])).all()
+
+
+def test_a_feature_that_rounding_alone_changes_decides_nothing(build: Build) -> None:
+    model = build(2)
+    ((x,), labels), ((held_out,), others) = labelled_vectors(2)
+    x, held_out = x.copy(), held_out.copy()
+    x[:, 0], held_out[:, 0] = 0.5, 0.5
+    x[labels == 1, 0] += 2**-24  # the last digit of 0.5, as it happens
+    fit(model, ([x], labels), ([held_out], others))
+    assert float(model.heads()[0].weight[:, 0].abs().max()) < 1e-3
