@@ -8,7 +8,7 @@ Tokens are packed; the rows at a step are the first of those one step before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,9 +19,10 @@ from nlptl.nn.autocast import product_dtype
 from nlptl.nn.packing import Packing
 from nlptl.nn.tanh import tanh, tanh_of_sigmoid_
 
-# Where no gradient is wanted: elements of the input's products that are computed ahead of the loop, and elements of
-# gates that are worked on together, so that they stay in the cache from one operation to the next.
-AHEAD, CACHED = 2**23, 2**20
+# Where no gradient is wanted. A step of many rows is one product for some cells at a time, of weights laid out for it
+# first, which many tokens pay back; the gates of these cells stay in the cache from the product to their last use. For
+# the other steps the inputs' products are computed ahead, so many elements at once.
+MANY_ROWS, MANY_TOKENS, CELLS, AHEAD = 32, 1024, 512, 2**22
 
 LstmState = tuple[Tensor, Tensor]
 
@@ -61,33 +62,85 @@ def run_without_gradient(
         Outputs (D, batch, time, projection), and the state after each row's last token, in the packing's order.
     """
     h, c = state
-    dtype, counts = product_dtype(weights.input), packing.counts
-    directions, size = c.shape[0], c.shape[2]
+    dtype = product_dtype(weights.input)
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         w = Matrices(*(weight.to(dtype) for weight in weights))
         tokens = packing.pack(x).to(dtype)
-        outputs = c.new_empty(directions, tokens.shape[1], h.shape[2])
-        together = max(1, CACHED // (directions * 4 * size))
-        gates = c.new_empty(directions, min(together, c.shape[1]), 4 * size)
-        gated = c.new_empty(directions, c.shape[1], size, dtype=dtype)
-        for first, steps in _blocks(counts, AHEAD // (directions * 4 * size)):
-            block = tokens[:, first : first + sum(steps)]
-            sums = torch.baddbmm(w.bias[:, None], block, w.input)
-            start = 0
-            for rows in steps:
-                part = sums[:, start : start + rows].baddbmm_(h[:, :rows].to(dtype), w.hidden)
-                for some in range(0, rows, together):
-                    now = slice(some, min(some + together, rows))
-                    gate, now_c = gates[:, : now.stop - some].copy_(part[:, now]), c[:, now]
-                    tanh_c = _step(gate, now_c, now_c, clips.cell)
-                    torch.mul(tanh_c, gate[..., 2 * size : 3 * size], out=gated[:, now])
-                out = outputs[:, first + start : first + start + rows]
-                out.copy_(torch.bmm(gated[:, :rows], w.projection)).clamp_(
-                    -clips.projection, clips.projection
-                )
-                h[:, :rows] = out
-                start += rows
+        outputs = c.new_empty(c.shape[0], tokens.shape[1], h.shape[2])
+        many = 0
+        if tokens.shape[1] >= MANY_TOKENS:
+            many = sum(rows >= MANY_ROWS for rows in packing.counts)
+        together, apart = packing.counts[:many], packing.counts[many:]
+        first = sum(together)
+        if together:
+            _run_many(tokens[:, :first], h, c, w, together, clips, outputs[:, :first])
+        if apart:
+            _run_few(tokens[:, first:], h, c, w, apart, clips, outputs[:, first:])
         return packing.unpack(outputs, *x.shape[1:3]), (h, c)
+
+
+def _run_many(
+    tokens: Tensor, h: Tensor, c: Tensor, w: Matrices, counts: list[int], clips: Clips, outputs: Tensor
+) -> None:
+    """Steps of which each is one product of inputs and states side by side, for some cells at a time.
+
+    Args:
+        tokens: (D, tokens, input). h, c: the state, overwritten. counts: rows of each step.
+        outputs: (D, tokens, projection), written.
+    """
+    directions, batch, size = c.shape
+    width, cells = tokens.shape[2], CELLS if size % CELLS == 0 else size
+    weight, bias = _by_cells([w.input, w.hidden], cells), _by_cells([w.bias[:, None]], cells)
+    read = tokens.new_empty(directions, batch, weight.shape[2])
+    gated = tokens.new_empty(directions, batch, size)
+    space = tokens.new_empty(directions * batch * 4 * cells)
+    start = 0
+    for rows in counts:
+        met, now = read[:, :rows], slice(start, start + rows)
+        met[..., :width], met[..., width:] = tokens[:, now], h[:, :rows]
+        sums = space[: directions * rows * 4 * cells].view(directions, rows, 4 * cells)
+        for number, some in enumerate(c[:, :rows].split(cells, dim=2)):
+            torch.baddbmm(bias[number], met, weight[number], out=sums)
+            gates = sums.to(c.dtype)
+            tanh_c = _step(gates, some, some, clips.cell)
+            place = gated[:, :rows, number * cells : (number + 1) * cells]
+            torch.mul(tanh_c, gates[..., 2 * cells : 3 * cells], out=place)
+        h[:, :rows] = _projected(gated[:, :rows], w.projection, clips, outputs[:, now])
+        start += rows
+
+
+def _by_cells(matrices: Sequence[Tensor], cells: int) -> Tensor:
+    """Matrices (D, rows, 4 cell), gate by gate, one below the other -> (blocks, D, all rows, 4 cells): the gates of so
+    many cells side by side.
+    """
+    directions, _, width = matrices[0].shape
+    blocks, below = width // (4 * cells), [matrix.shape[1] for matrix in matrices]
+    laid_out = matrices[0].new_empty(blocks, directions, sum(below), 4, cells)
+    for place, matrix in zip(laid_out.split(below, dim=2), matrices, strict=True):
+        place.copy_(matrix.unflatten(2, (4, blocks, cells)).permute(3, 0, 1, 2, 4))
+    return laid_out.flatten(3)
+
+
+def _run_few(
+    tokens: Tensor, h: Tensor, c: Tensor, w: Matrices, counts: list[int], clips: Clips, outputs: Tensor
+) -> None:
+    """As `_run_many`, the products of the inputs computed ahead of the steps."""
+    directions, _, size = c.shape
+    for first, steps in _blocks(counts, AHEAD // (directions * 4 * size)):
+        sums = torch.baddbmm(w.bias[:, None], tokens[:, first : first + sum(steps)], w.input)
+        start = 0
+        for rows in steps:
+            part, now = sums[:, start : start + rows], slice(first + start, first + start + rows)
+            gates = part.baddbmm_(h[:, :rows].to(part.dtype), w.hidden).to(c.dtype)
+            tanh_c = _step(gates, c[:, :rows], c[:, :rows], clips.cell)
+            gated = tanh_c.mul_(gates[..., 2 * size : 3 * size]).to(part.dtype)
+            h[:, :rows] = _projected(gated, w.projection, clips, outputs[:, now])
+            start += rows
+
+
+def _projected(gated: Tensor, projection: Tensor, clips: Clips, out: Tensor) -> Tensor:
+    """Write the clipped projection to `out`, (D, rows, projection), and return it."""
+    return out.copy_(torch.bmm(gated, projection)).clamp_(-clips.projection, clips.projection)
 
 
 def _blocks(counts: list[int], tokens: int) -> Iterator[tuple[int, list[int]]]:

@@ -117,6 +117,24 @@ def test_without_gradients_the_input_may_be_multiplied_in_blocks(monkeypatch: py
     torch.testing.assert_close(steps, whole)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cells", [CELL // 2, 4 * CELL])  # the latter do not divide the layer
+@pytest.mark.parametrize("rows", [1, 3])
+def test_steps_of_many_rows_are_computed_some_cells_at_a_time(
+    rows: int, cells: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lstm, x = layer().float(), tokens().float()
+    state = tuple(each.float() for each in some_state())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        expected, after = lstm(x, state, LENGTHS)
+        for name, value in {"MANY_TOKENS": 1, "MANY_ROWS": rows, "CELLS": cells}.items():
+            monkeypatch.setattr(projected_lstm_kernel, name, value)
+        outputs, states = lstm(x, state, LENGTHS)
+    close = {} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+    torch.testing.assert_close(outputs, expected, **close)
+    torch.testing.assert_close(states, after, **close)
+
+
 @pytest.mark.parametrize("trains", [True, False])
 def test_a_row_does_not_depend_on_its_batch(trains: bool) -> None:
     lstm, x, before = layer(), tokens(), some_state()
