@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from nlptl.data.names import IN_MEMORY
 from nlptl.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def holding(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     Raises:
         DataError: one is none of these, or its values make no column.
     """
-    names = {key: f"<{key} in memory>" for key in data}
+    names = {key: f"<{key}{IN_MEMORY}" for key in data}
     token = _held.set(
         {**_held.get(), **{names[key]: _splits(value, names[key]) for key, value in data.items()}}
     )
@@ -51,17 +52,8 @@ def holding(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def held_splits(source: str) -> Mapping[str, Dataset] | None:
-    """The splits of a source in memory, by their own names; None where it is none.
-
-    Raises:
-        DataError: it is one that is not there any more.
-    """
-    if source in _held.get():
-        return _held.get()[source]
-    if source.startswith("<") and source.endswith(" in memory>"):
-        remedy = "give it again in Python, or name a file that holds it"
-        raise DataError("the data was in the memory of the Python program that made the run", source, remedy)
-    return None
+    """The splits of a source in memory, by their own names; None where it is none."""
+    return _held.get().get(source)
 
 
 def _splits(data: Any, name: str) -> Mapping[str, Dataset]:

@@ -12,6 +12,7 @@ from nlptl.errors import DataError
 TABULAR_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow")
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 SAMPLE = "sample"  # the set in the package; a folder of that name is ./sample
+IN_MEMORY = " in memory>"  # ends the name of data that is in no file
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(:[\w.-]+)?")
 
 
@@ -31,12 +32,15 @@ def local_source(source: str) -> Path | None:
     """The file or folder of that name; None where it can only be the sample or a data set of the Hub.
 
     Raises:
-        DataError: there is no such path, and no data set can have the name.
+        DataError: there is no such path, and no data set can have the name; or it was data in memory.
     """
     if not source.strip():
         raise DataError("the data source has no name", None, "name a file, a folder or a Hub data set")
     if source == SAMPLE:
         return None
+    if source.startswith("<") and source.endswith(IN_MEMORY):
+        remedy = "give it again in Python, or name a file that holds it"
+        raise DataError("the data was in the memory of the Python program that made the run", source, remedy)
     path = Path(os.path.expanduser(source))
     try:
         exists = path.exists()

@@ -182,6 +182,7 @@ PLACES = [
     Row("a name of no UTF-8", FT + "e19\udcff.csv", r"data: a name that is not UTF-8 \('e19\\udcff.csv'\); rename it" + MENTION),
     Row("a name that steers the terminal", FT + "'e20\x1b[2J\u202e.csv'", r"no such file or folder, e20\\u001b\[2J\\u202e\.csv"),
     Row("an empty name", FT + "''", "the data source has no name; name a file, a folder .*"),
+    Row("data that was in memory", FT + "'<data in memory>'", "the data was in the memory of the Python program that made the run, <data in memory>; give .*"),
     Row("a name with a NUL", FT + "'e21\0.csv'", r"no such file or folder, e21\\u0000\.csv"),
     Row("a model with a NUL", "predict --model 'e22\0' {data}", r"no such model folder, e22\\u0000; check the path"),
     Row("an output with a NUL", FTD.replace("-o out", "-o 'e23\0'"), "invalid value for '--output' / '-o': embedded null byte" + MENTION),
