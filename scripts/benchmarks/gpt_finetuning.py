@@ -33,6 +33,7 @@ from nlptl.families.gpt.family import GptFamily
 from nlptl.strategies.examples import Examples
 from nlptl.training.batching import LengthBuckets, padded
 from nlptl.training.inference import class_probabilities
+from nlptl.training.precision import settle
 from nlptl.training.progress import Reporter
 from nlptl.training.runs import TrainingPlan
 from nlptl.training.trainers import ClassifierTrainer
@@ -133,6 +134,8 @@ def prediction(**job: Any) -> Figures:
     """Examples a second, MiB at the peak."""
     examples = texts(job["lengths"], PREDICTED * job["batch"] * job["steps"])
     rows, model = examples.encodings, build(job, job["peer"]).eval()
+    if not job["peer"]:
+        settle(model, job["precision"])  # as `nlptl predict` loads it
 
     @torch.inference_mode()
     def predict(encodings: Sequence[Any]) -> None:
