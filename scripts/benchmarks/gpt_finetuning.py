@@ -179,7 +179,7 @@ def agreement(**job: Any) -> Figures:
             found[f"logits, {kind}, spread"] = float(expected.std())
             for system in SYSTEMS:
                 how = system.values
-                if how["lm_weight"]:
+                if how["lm_weight"] or how["precision"] not in job["precisions"]:
                     continue
                 with torch.autocast("cpu", torch.bfloat16, enabled=how["precision"] == "bf16"):
                     logits = (peer if how["peer"] else own.eval())(**batch).logits.float()
@@ -230,7 +230,11 @@ def main() -> None:
             "batch": options.long_batch,
             "steps": options.data_steps,
         }
-    agreed = in_child(agreement, **kinds["short"])
+    # Where bf16 is not to be measured, it may take minutes.
+    chosen = {
+        system.values["precision"] for system in SYSTEMS if system.name in (options.systems or [system.name])
+    }
+    agreed = in_child(agreement, **kinds["short"], precisions=sorted(chosen))
     print(f"agreement: {json.dumps(agreed)}\n", flush=True)
     # The loss of the language model plays no part in prediction.
     systems = {fine_tuning: SYSTEMS, prediction: [s for s in SYSTEMS if not s.values["lm_weight"]]}
