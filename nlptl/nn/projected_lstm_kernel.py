@@ -19,9 +19,9 @@ from nlptl.nn.autocast import product_dtype
 from nlptl.nn.packing import Packing
 from nlptl.nn.tanh import tanh, tanh_of_sigmoid_
 
-# Where no gradient is wanted. A step of many rows is one product for some cells at a time, of weights laid out for it
-# first, which many tokens pay back; the gates of these cells stay in the cache from the product to their last use. For
-# the other steps the inputs' products are computed ahead, so many elements at once.
+# Where no gradient is wanted. On a CPU a step of many rows is one product for some cells at a time, of weights laid out
+# for it first, which many tokens pay back; the gates of these cells stay in the cache from the product to their last
+# use. For the other steps, and on a GPU, the inputs' products are computed ahead, so many elements at once.
 MANY_ROWS, MANY_TOKENS, CELLS, AHEAD = 32, 1024, 512, 2**22
 
 LstmState = tuple[Tensor, Tensor]
@@ -68,7 +68,7 @@ def run_without_gradient(
         tokens = packing.pack(x).to(dtype)
         outputs = c.new_empty(c.shape[0], tokens.shape[1], h.shape[2])
         many = 0
-        if tokens.shape[1] >= MANY_TOKENS:
+        if x.device.type == "cpu" and tokens.shape[1] >= MANY_TOKENS:
             many = sum(rows >= MANY_ROWS for rows in packing.counts)
         together, apart = packing.counts[:many], packing.counts[many:]
         first = sum(together)
