@@ -19,3 +19,7 @@ def test_it_is_that_of_torch_everywhere(dtype: torch.dtype) -> None:
     assert torch.equal(out, tanh(x))
     assert torch.equal(tanh_of_sigmoid_((2 * x).sigmoid_()), out)
     assert tanh(torch.tensor([torch.nan], dtype=dtype)).isnan().all()
+
+
+def test_it_is_for_every_device() -> None:
+    assert tanh(torch.empty(3, device="meta")).device.type == "meta"
