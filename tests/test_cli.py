@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from nlptl import cli, processes
-from nlptl.commands import running
+from nlptl.commands import paths
 from nlptl.commands.invocation import Invocation
 from nlptl.commands.running import CONTROLS, HUSHED
 from nlptl.config import COMMANDS, RunConfig
@@ -254,7 +254,7 @@ def nlptl(
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    monkeypatch.setattr(running, "check_paths", lambda config, **how: None)  # names here stand for nothing
+    monkeypatch.setattr(paths, "check_paths", lambda config, **how: None)  # names here stand for nothing
     handler = signal.getsignal(signal.SIGTERM)
 
     def run(line: str, report: Any = None) -> Outcome:
@@ -635,8 +635,8 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
         "import nlptl\n"
         "from nlptl.cli import main\n"
         "nlptl.register_families = lambda: None\n"
-        "import nlptl.commands.running as running\n"
-        "running.check_paths = lambda config, **how: None\n"
+        "import nlptl.commands.paths as paths\n"
+        "paths.check_paths = lambda config, **how: None\n"
         "module = types.ModuleType('predict')\n"
         "module.predict = lambda config, invocation: [print('x' * 99) for _ in range(99999)] and {}\n"
         "sys.modules['nlptl.commands.predict'] = module\n"

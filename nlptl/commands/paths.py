@@ -47,11 +47,17 @@ def check_paths(config: RunConfig, *, resume: bool, force: bool, dry_run: bool) 
 
 
 def _sources(config: RunConfig) -> list[str]:
-    """Those of its sources that stand for themselves: no address, no glob, not standard input."""
+    """Those of its sources that stand for themselves: no address, no glob, not standard input. What leads elsewhere, or
+    can be no path, is left to who reads it.
+    """
     named = [getattr(config, key, None) for key in DATA_KEYS]
     named += [source for key in TEXT_KEYS for source in getattr(config, key, ())]
     plain = [source for source in named if source is not None and source != "-" and not is_address(source)]
-    return [source for source in plain if not any(sign in source for sign in "*?[")]
+    return [
+        source
+        for source in plain
+        if not any(sign in source for sign in "*?[\0") and not os.path.islink(source)
+    ]
 
 
 def check_output_apart(config: RunConfig, output: Path | None) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import nlptl
 from nlptl import processes
 from nlptl.commands.command_line import way_on
-from nlptl.commands.paths import check_paths
 from nlptl.commands.printing import print_report
 from nlptl.commands.run_folder import saved_config_file
 from nlptl.config import (
@@ -82,6 +81,8 @@ def run_command(
         *others, last = missing
         named = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         raise UsageError(f"{named} missing", None, f"for example {example}")
+    from nlptl.commands.paths import check_paths  # which help has no need of
+
     check_paths(config, resume=resume, force=force, dry_run=dry_run)
     config = _on_one_gpu(config)
     _settle_libraries(offline=config.offline, verbose=bool(controls["verbose"]))
