@@ -1,4 +1,4 @@
-"""Scaled dot-product attention of several heads (Vaswani et al. 2017, section 3.2), by torch's fused kernels."""
+"""Scaled dot-product attention of several heads (Vaswani et al. 2017, section 3.2), no score of which is kept."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlptl.nn.autocast import product_dtype
-
-# torch's fused CPU kernel converts and repacks in bf16, which up to this many keys takes longer than it saves.
-SHORT_ON_CPU = 256
+from nlptl.nn.attention_kernel import Reading, attend_in_blocks
+from nlptl.nn.autocast import has_onednn_bf16, product_dtype
 
 
 def attend(
@@ -22,7 +20,7 @@ def attend(
     key_mask: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """softmax(Q K^T / sqrt(width of a head)) V in each head; no matrix of scores is kept unless there is dropout.
+    """softmax(Q K^T / sqrt(width of a head)) V in each head; no matrix of scores is kept, but on a GPU with dropout.
 
     Args:
         queries: (batch, time, width).
@@ -30,28 +28,35 @@ def attend(
         causal: a query reads the keys up to its own place.
         key_mask: (batch, time of the keys), True for the keys that may be read, one at least in each row. Causal
             attention to sequences that are padded on the right needs none: their padding comes after every token.
-        dropout: of the attention weights. The kernels leave their fused path for it.
+        dropout: of the attention weights. On a GPU the kernels leave their fused path for it.
 
     Returns:
         (batch, time, width).
     """
 
     device, dtype = queries.device.type, product_dtype(queries)
-    if device == "cpu" and dtype.itemsize == 2 and keys.shape[1] <= SHORT_ON_CPU:
+    if device == "cpu" and dtype is torch.bfloat16 and not has_onednn_bf16():
         dtype = torch.float32
+    in_blocks = device == "cpu" and (dtype is torch.bfloat16 or dropout > 0.0)
 
     def split(x: Tensor) -> Tensor:
         apart: Tensor = x.to(dtype).unflatten(2, (heads, -1)).transpose(1, 2)
         return apart
 
     with torch.autocast(device, enabled=False):
-        context: Tensor = F.scaled_dot_product_attention(
-            split(queries),
-            split(keys),
-            split(values),
-            attn_mask=None if key_mask is None else key_mask[:, None, None, :],
-            dropout_p=dropout,
-            is_causal=causal,
-        )
+        if in_blocks:
+            hidden = None if key_mask is None or bool(key_mask.all()) else ~key_mask[:, None, :]
+            q, k, v = (split(x).flatten(0, 1) for x in (queries, keys, values))
+            context = attend_in_blocks(q, k, v, Reading(causal, hidden, heads, dropout))
+            context = context.unflatten(0, (-1, heads))
+        else:
+            context = F.scaled_dot_product_attention(
+                split(queries),
+                split(keys),
+                split(values),
+                attn_mask=None if key_mask is None else key_mask[:, None, None, :],
+                dropout_p=dropout,
+                is_causal=causal,
+            )
     joined: Tensor = context.transpose(1, 2).flatten(2)
     return joined.to(queries.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -64,3 +66,56 @@ def test_dropout_is_of_the_weights() -> None:
     dropped = attend(q, k, v, 2, dropout=0.5)
     assert 0.8 < float(dropped.mean()) < 1.2
     assert float(dropped.std()) > 0.05
+
+
+def bf16(compute: Callable[[], Tensor]) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return compute()
+
+
+@pytest.mark.parametrize(
+    ("time", "read", "causal", "masked"), [(150, 150, True, False), (70, 130, False, True)]
+)
+def test_in_bf16_it_is_that_of_fp32_but_for_rounding(
+    time: int, read: int, causal: bool, masked: bool
+) -> None:
+    """Of more queries than are read at a time; and so are its gradients."""
+    torch.manual_seed(0)
+    leaves = [torch.randn(3, count, 24, requires_grad=True) for count in (time, read, read)]
+    mask = torch.arange(read) < torch.tensor([read, read - 40, 1])[:, None] if masked else None
+    wanted = written_out(*leaves, 4, causal, mask)
+    found = bf16(lambda: attend(*leaves, 4, causal=causal, key_mask=mask))
+    direction = torch.randn_like(wanted)
+    for one, other in zip(
+        (found, *torch.autograd.grad(found, leaves, direction)),
+        (wanted, *torch.autograd.grad(wanted, leaves, direction)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=2**-5, atol=2**-6)
+
+
+@pytest.mark.parametrize(("causal", "masked"), [(True, False), (False, True)])
+def test_gradients_with_dropout_are_those_of_what_was_computed(causal: bool, masked: bool) -> None:
+    """By finite differences in double, the same weights dropped each time."""
+    mask = torch.tensor([[True] * 66, [True] * 3 + [False] * 63]) if masked else None
+
+    def dropped(*leaves: Tensor) -> Tensor:
+        torch.manual_seed(1)
+        return attend(*leaves, 2, causal=causal, key_mask=mask, dropout=0.4)
+
+    torch.manual_seed(0)
+    leaves = [torch.randn(2, 66, 4, dtype=torch.double, requires_grad=True) for _ in range(3)]
+    assert not torch.equal(dropped(*leaves), attend(*leaves, 2, causal=causal, key_mask=mask))
+    assert torch.autograd.gradcheck(dropped, leaves, fast_mode=True)
+
+
+def test_what_is_hidden_changes_nothing() -> None:
+    """Neither padding nor the number of neighbours, but for the order of sums."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 5, 40, 8)
+    mask = torch.arange(40) < torch.tensor([40, 9, 25, 33, 1])[:, None]
+    together = bf16(lambda: attend(q, k, v, 2, key_mask=mask))
+    for row, length in enumerate(mask.sum(dim=1).tolist()):
+        own = [x[row : row + 1, :length] for x in (q, k, v)]
+        alone = bf16(lambda own=own: attend(*own, 2))  # type: ignore[misc]
+        torch.testing.assert_close(together[row : row + 1, :length], alone, rtol=2**-7, atol=2**-8)
