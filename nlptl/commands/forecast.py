@@ -21,11 +21,11 @@ from nlptl.data.encoding import encode_rows
 from nlptl.data.label_ids import as_list
 from nlptl.data.lm_text import LmText
 from nlptl.families.base import Family
-from nlptl.nn.softmax import softmax_memory_mb
+from nlptl.nn.softmax import sampled_memory_mb, softmax_memory_mb
 from nlptl.pretrained.models import ModelFolder
 from nlptl.training.batching import Encoding, LengthBuckets, padded
 from nlptl.training.memory import training_memory_mb
-from nlptl.training.precision import training_precision
+from nlptl.training.precision import product_type, training_precision
 from nlptl.training.runs import peak_memory_mb
 
 SAMPLE_TEXTS = 2000
@@ -185,7 +185,10 @@ def _language_model_memory(
         return collate([windows[row] for row in range(count)])
 
     precision = training_precision(config.precision, model.device)
-    softmax = softmax_memory_mb(rows * length, config.sampled_softmax or model.config.vocab_size)
+    if config.sampled_softmax:
+        softmax = sampled_memory_mb(rows * length, config.sampled_softmax)
+    else:
+        softmax = softmax_memory_mb(rows * length, model.config.vocab_size, product_type(precision))
     return training_memory_mb(model, batch, rows, precision) + softmax
 
 
@@ -201,7 +204,8 @@ def _classifier_memory(config: FinetuneConfig, model: PreTrainedModel, longest: 
     def batch(count: int) -> dict[str, Any]:
         return padded([{**longest, "labels": label}] * count, model.config.pad_token_id or 0)
 
-    memory = training_memory_mb(model, batch, rows, training_precision(config.precision, model.device))
+    precision = training_precision(config.precision, model.device)
+    memory = training_memory_mb(model, batch, rows, precision)
     if getattr(model.config, "lm_weight", 0.0):
-        memory += softmax_memory_mb(rows * length, model.config.vocab_size)
+        memory += softmax_memory_mb(rows * length, model.config.vocab_size, product_type(precision))
     return memory

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nlptl.nn.autocast import has_onednn_bf16
+from nlptl.nn.products import Product
 from nlptl.nn.tanh import tanh, tanh_of_sigmoid_
 
 KERNEL_DTYPE = torch.bfloat16
@@ -28,24 +28,6 @@ MOST_ROWS, FEWEST_WEIGHTS = 64, 2_400_000
 def is_worthwhile(rows: int, input_size: int, hidden_size: int) -> bool:
     """Whether so many rows train faster here than by `torch.nn.LSTM`."""
     return rows <= MOST_ROWS and 4 * hidden_size * (input_size + hidden_size) >= FEWEST_WEIGHTS
-
-
-class RowProduct:
-    """x -> x @ matrix.T for one matrix (out, in) in bf16 and many x of a few rows each.
-
-    torch lays a matrix out anew for each product, which for few rows takes as long as the product itself.
-    """
-
-    def __init__(self, matrix: Tensor) -> None:
-        self.is_laid_out = has_onednn_bf16()  # where it has none, `F.linear` computes it
-        self.matrix = torch.ops.mkldnn._reorder_linear_weight(matrix) if self.is_laid_out else matrix
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(rows, in) -> (rows, out)."""
-        if not self.is_laid_out:
-            return F.linear(x, self.matrix)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.matrix, None, "none", [], "")
-        return product
 
 
 class KernelWeights:
@@ -63,14 +45,14 @@ class KernelWeights:
         self._cast_hidden = hidden.detach().to(KERNEL_DTYPE)
 
     @cached_property
-    def from_state(self) -> RowProduct:
+    def from_state(self) -> Product:
         """A step's state to what it adds to the gates."""
-        return RowProduct(self._cast_hidden)
+        return Product(self._cast_hidden)
 
     @cached_property
-    def to_state(self) -> RowProduct:
+    def to_state(self) -> Product:
         """The gradient of a step's gates to that of the state."""
-        return RowProduct(self._cast_hidden.T.contiguous())
+        return Product(self._cast_hidden.T.contiguous())
 
 
 def run_for_training(

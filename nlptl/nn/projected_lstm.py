@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from nlptl.nn.packing import Packing
-from nlptl.nn.projected_lstm_kernel import Clips, LstmState, Matrices, run_for_training, run_without_gradient
+from nlptl.nn.products import may_be_laid_out
+from nlptl.nn.projected_lstm_inference import LaidOut, run_without_gradient
+from nlptl.nn.projected_lstm_kernel import Clips, LstmState, Matrices, run_for_training
 
 __all__ = ["LstmState", "ProjectedLstm"]
 
@@ -23,7 +25,7 @@ class ProjectedLstm(nn.Module):
         projection_clip: bound of the projected output, which is also the recurrent state.
     """
 
-    product_weights = ("weight_input", "weight_hidden", "weight_projection")
+    product_weights: tuple[str, ...] = ("weight_input", "weight_hidden", "weight_projection")
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class ProjectedLstm(nn.Module):
         self.weight_hidden = nn.Parameter(torch.empty(directions, projection_size, 4 * cell_size))
         self.bias = nn.Parameter(torch.empty(directions, 4 * cell_size))
         self.weight_projection = nn.Parameter(torch.empty(directions, cell_size, projection_size))
+        self.laid_out: LaidOut | None = None
         self.reset_parameters()
 
     @torch.no_grad()
@@ -79,12 +82,32 @@ class ProjectedLstm(nn.Module):
         h, c = self.zero_state(batch) if state is None else state
         wide = torch.promote_types(self.bias.dtype, torch.float32)
         before = h.detach()[:, packing.rows].to(wide), c.detach()[:, packing.rows].to(wide)
-        weights = Matrices(self.weight_input, self.weight_hidden, self.bias, self.weight_projection)
-        wanted = x.requires_grad or any(weight.requires_grad for weight in weights)
-        run = run_for_training if wanted and torch.is_grad_enabled() else run_without_gradient
-        outputs, (h, c) = run(x, before, weights, packing, self.clips)
+        if self.laid_out is not None:
+            outputs, (h, c) = run_without_gradient(x, before, self.laid_out, packing, self.clips)
+        else:
+            weights = self._weights()
+            wanted = x.requires_grad or any(weight.requires_grad for weight in weights)
+            run = run_for_training if wanted and torch.is_grad_enabled() else run_without_gradient
+            outputs, (h, c) = run(x, before, weights, packing, self.clips)
         places = packing.rows.argsort()
         return outputs.to(self.bias.dtype), (h[:, places], c[:, places])
+
+    def _weights(self) -> Matrices:
+        return Matrices(self.weight_input, self.weight_hidden, self.bias, self.weight_projection)
+
+    @torch.no_grad()
+    def settle(self, dtype: torch.dtype | None) -> None:
+        """Only compute from now on: where oneDNN multiplies in `dtype`, weights are laid out for it and let go.
+
+        Args:
+            dtype: None for that of the weights.
+        """
+        dtype = dtype or self.bias.dtype
+        if may_be_laid_out(self.bias.device, dtype):
+            self.laid_out = LaidOut(self._weights(), dtype)
+            for name in self.product_weights:
+                delattr(self, name)
+            self.product_weights = ()
 
     def zero_state(self, batch: int) -> LstmState:
         """The state before anything was read."""

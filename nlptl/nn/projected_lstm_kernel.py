@@ -8,7 +8,6 @@ Tokens are packed; the rows at a step are the first of those one step before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,11 +17,6 @@ from torch.autograd.function import once_differentiable
 from nlptl.nn.autocast import product_dtype
 from nlptl.nn.packing import Packing
 from nlptl.nn.tanh import tanh, tanh_of_sigmoid_
-
-# Where no gradient is wanted. On a CPU a step of many rows is one product for some cells at a time, of weights laid out
-# for it first, which many tokens pay back; the gates of these cells stay in the cache from the product to their last
-# use. For the other steps, and on a GPU, the inputs' products are computed ahead, so many elements at once.
-MANY_ROWS, MANY_TOKENS, CELLS, AHEAD = 32, 1024, 512, 2**22
 
 LstmState = tuple[Tensor, Tensor]
 
@@ -48,122 +42,15 @@ class Matrices(NamedTuple):
     projection: Tensor
 
 
-def run_without_gradient(
-    x: Tensor, state: LstmState, weights: Matrices, packing: Packing, clips: Clips
-) -> tuple[Tensor, LstmState]:
-    """Run the loop and keep nothing but the outputs.
-
-    Args:
-        x: (D, batch, time, input).
-        state: (D, batch, projection) and (D, batch, cell), in fp32 or wider, the rows in the order of the packing;
-            overwritten.
-
-    Returns:
-        Outputs (D, batch, time, projection), and the state after each row's last token, in the packing's order.
-    """
-    h, c = state
-    dtype = product_dtype(weights.input)
-    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        w = Matrices(*(weight.to(dtype) for weight in weights))
-        tokens = packing.pack(x).to(dtype)
-        outputs = c.new_empty(c.shape[0], tokens.shape[1], h.shape[2])
-        many = 0
-        if x.device.type == "cpu" and tokens.shape[1] >= MANY_TOKENS:
-            many = sum(rows >= MANY_ROWS for rows in packing.counts)
-        together, apart = packing.counts[:many], packing.counts[many:]
-        first = sum(together)
-        if together:
-            _run_many(tokens[:, :first], h, c, w, together, clips, outputs[:, :first])
-        if apart:
-            _run_few(tokens[:, first:], h, c, w, apart, clips, outputs[:, first:])
-        return packing.unpack(outputs, *x.shape[1:3]), (h, c)
-
-
-def _run_many(
-    tokens: Tensor, h: Tensor, c: Tensor, w: Matrices, counts: list[int], clips: Clips, outputs: Tensor
-) -> None:
-    """Steps of which each is one product of inputs and states side by side, for some cells at a time.
-
-    Args:
-        tokens: (D, tokens, input). h, c: the state, overwritten. counts: rows of each step.
-        outputs: (D, tokens, projection), written.
-    """
-    directions, batch, size = c.shape
-    width, cells = tokens.shape[2], CELLS if size % CELLS == 0 else size
-    weight, bias = _by_cells([w.input, w.hidden], cells), _by_cells([w.bias[:, None]], cells)
-    read = tokens.new_empty(directions, batch, weight.shape[2])
-    gated = tokens.new_empty(directions, batch, size)
-    space = tokens.new_empty(directions * batch * 4 * cells)
-    start = 0
-    for rows in counts:
-        met, now = read[:, :rows], slice(start, start + rows)
-        met[..., :width], met[..., width:] = tokens[:, now], h[:, :rows]
-        sums = space[: directions * rows * 4 * cells].view(directions, rows, 4 * cells)
-        for number, some in enumerate(c[:, :rows].split(cells, dim=2)):
-            torch.baddbmm(bias[number], met, weight[number], out=sums)
-            gates = sums.to(c.dtype)
-            tanh_c = _step(gates, some, some, clips.cell)
-            place = gated[:, :rows, number * cells : (number + 1) * cells]
-            torch.mul(tanh_c, gates[..., 2 * cells : 3 * cells], out=place)
-        h[:, :rows] = _projected(gated[:, :rows], w.projection, clips, outputs[:, now])
-        start += rows
-
-
-def _by_cells(matrices: Sequence[Tensor], cells: int) -> Tensor:
-    """Matrices (D, rows, 4 cell), gate by gate, one below the other -> (blocks, D, all rows, 4 cells): the gates of so
-    many cells side by side.
-    """
-    directions, _, width = matrices[0].shape
-    blocks, below = width // (4 * cells), [matrix.shape[1] for matrix in matrices]
-    laid_out = matrices[0].new_empty(blocks, directions, sum(below), 4, cells)
-    for place, matrix in zip(laid_out.split(below, dim=2), matrices, strict=True):
-        place.copy_(matrix.unflatten(2, (4, blocks, cells)).permute(3, 0, 1, 2, 4))
-    return laid_out.flatten(3)
-
-
-def _run_few(
-    tokens: Tensor, h: Tensor, c: Tensor, w: Matrices, counts: list[int], clips: Clips, outputs: Tensor
-) -> None:
-    """As `_run_many`, the products of the inputs computed ahead of the steps."""
-    directions, _, size = c.shape
-    for first, steps in _blocks(counts, AHEAD // (directions * 4 * size)):
-        sums = torch.baddbmm(w.bias[:, None], tokens[:, first : first + sum(steps)], w.input)
-        start = 0
-        for rows in steps:
-            part, now = sums[:, start : start + rows], slice(first + start, first + start + rows)
-            gates = part.baddbmm_(h[:, :rows].to(part.dtype), w.hidden).to(c.dtype)
-            tanh_c = _step(gates, c[:, :rows], c[:, :rows], clips.cell)
-            gated = tanh_c.mul_(gates[..., 2 * size : 3 * size]).to(part.dtype)
-            h[:, :rows] = _projected(gated, w.projection, clips, outputs[:, now])
-            start += rows
-
-
-def _projected(gated: Tensor, projection: Tensor, clips: Clips, out: Tensor) -> Tensor:
-    """Write the clipped projection to `out`, (D, rows, projection), and return it."""
-    return out.copy_(torch.bmm(gated, projection)).clamp_(-clips.projection, clips.projection)
-
-
-def _blocks(counts: list[int], tokens: int) -> Iterator[tuple[int, list[int]]]:
-    """The steps in runs of at most so many tokens, but at least one step; with the tokens before each run."""
-    first, steps = 0, list[int]()
-    for rows in counts:
-        if steps and sum(steps) + rows > tokens:
-            yield first, steps
-            first, steps = first + sum(steps), []
-        steps.append(rows)
-    if steps:
-        yield first, steps
-
-
-def _step(gates: Tensor, before: Tensor, c: Tensor, cell_clip: float) -> Tensor:
+def step(gates: Tensor, before: Tensor, c: Tensor, cell_clip: float) -> Tensor:
     """One step's element-wise part up to the hyperbolic tangent of the cell, which is returned.
 
     Args:
-        gates: (D, rows, 4 cell), the sums on entry, the gates on exit.
-        before: (D, rows, cell), the cells one step ago; may be `c` itself.
-        c: (D, rows, cell), written.
+        gates: (..., rows, 4 cell), the sums on entry, the gates on exit.
+        before: (..., rows, cell), the cells one step ago; may be `c` itself.
+        c: (..., rows, cell), written.
     """
-    size = c.shape[2]
+    size = c.shape[-1]
     candidate = gates[..., 3 * size :]
     candidate.mul_(2)
     gates.sigmoid_()
@@ -176,7 +63,15 @@ def _step(gates: Tensor, before: Tensor, c: Tensor, cell_clip: float) -> Tensor:
 def run_for_training(
     x: Tensor, state: LstmState, weights: Matrices, packing: Packing, clips: Clips
 ) -> tuple[Tensor, LstmState]:
-    """As `run_without_gradient`, with gradients for `x` and the weights; the state is not overwritten."""
+    """Run the loop, with gradients for `x` and the weights.
+
+    Args:
+        x: (D, batch, time, input).
+        state: (D, batch, projection) and (D, batch, cell), in fp32 or wider, the rows in the order of the packing.
+
+    Returns:
+        Outputs (D, batch, time, projection), and the state after each row's last token, in the packing's order.
+    """
     h, c = state
     dtype = product_dtype(weights.input)
     with torch.autocast(x.device.type, enabled=False):
@@ -215,7 +110,7 @@ class _ProjectedLstm(torch.autograd.Function):
             now = slice(start, start + rows)
             read[:, now, width:] = before_h[:, :rows]
             gate = torch.baddbmm(offset, read[:, now], weight).to(c.dtype)
-            tanh_c = _step(gate, before_c[:, :rows], cells[:, now], clips.cell)
+            tanh_c = step(gate, before_c[:, :rows], cells[:, now], clips.cell)
             torch.mul(tanh_c, gate[..., 2 * size : 3 * size], out=gated[:, now])
             outputs[:, now] = torch.bmm(gated[:, now], projection)
             before_h, before_c = outputs[:, now].clamp_(-clips.projection, clips.projection), cells[:, now]

@@ -14,7 +14,8 @@ from torch.autograd.function import once_differentiable
 from nlptl import processes
 
 IGNORED = -100
-CHUNK_ELEMENTS = 2**25  # logits held at a time: 128 MiB in fp32
+CHUNK_ELEMENTS = 2**26  # logits held at a time, in the type of the products: 256 MiB in fp32
+CACHED_ELEMENTS = 2**20  # of them so many go through the softmax at a time
 SMALLEST = 1e-30  # of a likelihood whose logarithm is exact in fp32
 
 
@@ -35,38 +36,33 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=torch.float32)
         matrix = weight.to(dtype)
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        wants_any = any(ctx.needs_input_grad)
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight, grad_bias = None, None
-        rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
+        if bias is not None and wants_bias:
+            grad_bias = bias.new_zeros(bias.shape, dtype=torch.float32)
+        rows, few = (max(1, elements // weight.shape[0]) for elements in (CHUNK_ELEMENTS, CACHED_ELEMENTS))
         for start in range(0, hidden.shape[0], rows):
             part = hidden[start : start + rows].to(dtype)
             target = targets[start : start + rows]
-            valid = (target != IGNORED).float()
-            share = valid if weights is None else valid * weights[start : start + rows]
+            share = (target != IGNORED).float()
+            if weights is not None:
+                share = share * weights[start : start + rows]
+            logits = part @ matrix.T
             index = target.clamp(min=0)[:, None]
-            logits = (part @ matrix.T).float()
-            if bias is not None:
-                logits.add_(bias)
-            wanted = logits.gather(1, index).squeeze(1)
-            probabilities = torch.softmax(logits, dim=1) if any(ctx.needs_input_grad) else None
-            log_normaliser = _log_normaliser(logits, wanted, index, probabilities)
-            losses = log_normaliser - (1 - smoothing) * wanted
-            if smoothing:
-                losses = losses - smoothing * logits.mean(dim=1)
-            total += (losses * share).sum()
-            if probabilities is None:
-                continue
-            gradient = probabilities.scatter_add_(1, index, wanted.new_full((len(part), 1), smoothing - 1.0))
-            if smoothing:
-                gradient.sub_(smoothing / weight.shape[0])
-            if bias is not None and wants_bias:
-                summed = share @ gradient
-                grad_bias = summed if grad_bias is None else grad_bias.add_(summed)
-            gradient = gradient.to(dtype)
-            if grad_hidden is not None:
-                grad_hidden[start : start + rows] = (gradient @ matrix) * share[:, None]
+            for own, wanted, counted in zip(
+                logits.split(few), index.split(few), share.split(few), strict=True
+            ):
+                losses, gradient = _of_logits(own, bias, wanted, smoothing, wants_any)
+                total += losses @ counted
+                if gradient is not None:
+                    own.copy_(gradient)
+                    if grad_bias is not None:
+                        grad_bias += counted @ gradient
+            if grad_hidden is not None:  # the logits have become their gradient
+                grad_hidden[start : start + rows] = (logits @ matrix) * share[:, None]
             if wants_weight:
-                product = gradient.T @ (part * share[:, None].to(dtype))
+                product = logits.T @ (part * share[:, None].to(dtype))
                 grad_weight = product.float() if grad_weight is None else grad_weight.add_(product)
         ctx.gradients = (grad_hidden, grad_weight, grad_bias)
         return total
@@ -84,6 +80,30 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return (*scaled, None, None, None, None)
 
 
+def _of_logits(
+    logits: Tensor, bias: Tensor | None, index: Tensor, smoothing: float, wants_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """What the rows lose, (rows,), and the gradient of each row's loss by its logits, (rows, words), in fp32.
+
+    Args:
+        logits: (rows, words), without the bias; may be overwritten. index: (rows, 1), the wanted words.
+    """
+    logits = logits.float()
+    if bias is not None:
+        logits.add_(bias)
+    wanted = logits.gather(1, index).squeeze(1)
+    probabilities = torch.softmax(logits, dim=1) if wants_gradient else None
+    losses = _log_normaliser(logits, wanted, index, probabilities) - (1 - smoothing) * wanted
+    if smoothing:
+        losses = losses - smoothing * logits.mean(dim=1)
+    if probabilities is None:
+        return losses, None
+    gradient = probabilities.scatter_add_(1, index, wanted.new_full((len(wanted), 1), smoothing - 1.0))
+    if smoothing:
+        gradient.sub_(smoothing / logits.shape[1])
+    return losses, gradient
+
+
 def _log_normaliser(logits: Tensor, wanted: Tensor, index: Tensor, probabilities: Tensor | None) -> Tensor:
     """The logarithm of each row's sum of exponentials, (rows,), without a pass of its own where softmax has run."""
     if probabilities is None:
@@ -96,9 +116,9 @@ def _log_normaliser(logits: Tensor, wanted: Tensor, index: Tensor, probabilities
     return normaliser
 
 
-def softmax_memory_mb(tokens: int, words: int) -> float:
-    """MiB that `linear_cross_entropy` needs on the way: logits and probabilities in fp32, and a copy in 16 bits."""
-    return 10 * min(tokens * words, CHUNK_ELEMENTS) / 2**20
+def softmax_memory_mb(tokens: int, words: int, dtype: torch.dtype) -> float:
+    """MiB that `linear_cross_entropy` needs on the way, with matrix products in `dtype`."""
+    return dtype.itemsize * min(tokens * words, CHUNK_ELEMENTS) / 2**20
 
 
 def linear_cross_entropy(
@@ -180,6 +200,11 @@ class CandidateSampler:
         points = torch.from_numpy(np.random.default_rng((self.seed, step)).random(self.size))
         ids = torch.searchsorted(self.cumulative, points).clamp_(max=len(self.cumulative) - 1).unique()
         return Candidates(ids=ids.to(device), log_expected=self.log_expected.to(device))
+
+
+def sampled_memory_mb(tokens: int, candidates: int) -> float:
+    """MiB that `sampled_cross_entropy` needs on the way: logits and probabilities in fp32, and a copy in 16 bits."""
+    return 10 * tokens * candidates / 2**20
 
 
 def sampled_cross_entropy(

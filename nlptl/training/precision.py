@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nlptl.errors import UsageError
 from nlptl.nn.autocast import cast_products
+from nlptl.nn.products import settle_products
 
 Precision = Literal["fp32", "bf16", "fp16"]
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -56,6 +58,11 @@ def inference_precision(name: str, device: torch.device) -> Precision:
     return "fp32" if name == "auto" else training_precision(name, device)
 
 
+def product_type(precision: Precision) -> torch.dtype:
+    """The type of matrix products, of a model in fp32."""
+    return HALF.get(precision, torch.float32)
+
+
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Matrix products in `precision` inside this context."""
     if precision == "fp32":
@@ -63,7 +70,20 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, HALF[precision])
 
 
+@torch.no_grad()
 def settle(model: nn.Module, precision: Precision) -> None:
-    """Make a model that will not be trained or saved ready to run under `autocast`, in less memory."""
+    """Make a model that will not be trained or saved ready to run under `autocast`: faster, and in less memory."""
+    loaded = {tensor.data_ptr(): tensor.nbytes for tensor in _tensors(model)}
+    settle_products(model, HALF.get(precision))
     if precision != "fp32":
         cast_products(model, HALF[precision])
+    left = [tensor for tensor in _tensors(model) if tensor.data_ptr() in loaded]
+    # All that was loaded is one mapped file, which leaves memory with the last that is read from it.
+    if 2 * sum(tensor.nbytes for tensor in left) < sum(loaded.values()):
+        for tensor in left:
+            tensor.data = tensor.data.clone()
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()

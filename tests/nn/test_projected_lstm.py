@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nlptl.nn import projected_lstm_kernel
+from nlptl.nn import projected_lstm_inference
 from nlptl.nn.projected_lstm import LstmState, ProjectedLstm
 
 BATCH, TIME, INPUT, CELL, PROJECTION = 6, 9, 5, 7, 4
@@ -109,27 +109,32 @@ def test_without_gradients_the_input_may_be_multiplied_in_blocks(monkeypatch: py
     lstm, x = layer(), tokens()
     with torch.no_grad():
         whole = lstm(x, None, LENGTHS)
-        monkeypatch.setattr(projected_lstm_kernel, "AHEAD", 2 * 4 * CELL * 7)  # seven tokens
+        monkeypatch.setattr(projected_lstm_inference, "AHEAD", 2 * 4 * CELL * 7)  # seven tokens
         blocks = lstm(x, None, LENGTHS)
-        monkeypatch.setattr(projected_lstm_kernel, "AHEAD", 1)  # a step at a time
+        monkeypatch.setattr(projected_lstm_inference, "AHEAD", 1)  # a step at a time
         steps = lstm(x, None, LENGTHS)
     torch.testing.assert_close(blocks, whole)
     torch.testing.assert_close(steps, whole)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("cells", [CELL // 2, 4 * CELL])  # the latter do not divide the layer
-@pytest.mark.parametrize("rows", [1, 3])
-def test_steps_of_many_rows_are_computed_some_cells_at_a_time(
-    rows: int, cells: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cells", [1, CELL, 3])  # the last do not divide the layer
+@pytest.mark.parametrize("settled", [True, False])
+def test_weights_that_are_laid_out_compute_the_same_some_cells_at_a_time(
+    settled: bool, cells: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """For good, or for one sequence of many tokens."""
     lstm, x = layer().float(), tokens().float()
     state = tuple(each.float() for each in some_state())
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         expected, after = lstm(x, state, LENGTHS)
-        for name, value in {"MANY_TOKENS": 1, "MANY_ROWS": rows, "CELLS": cells}.items():
-            monkeypatch.setattr(projected_lstm_kernel, name, value)
+        monkeypatch.setattr(projected_lstm_inference, "CELLS", cells)
+        if settled:
+            lstm.settle(dtype)
+        else:
+            monkeypatch.setattr(projected_lstm_inference, "MANY_TOKENS", 1)
         outputs, states = lstm(x, state, LENGTHS)
+    assert [name for name, _ in lstm.named_parameters() if settled] == ["bias"] * settled
     close = {} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
     torch.testing.assert_close(outputs, expected, **close)
     torch.testing.assert_close(states, after, **close)
@@ -199,14 +204,14 @@ def test_weights_in_bfloat16_keep_a_float32_state() -> None:
 
 def test_without_gradients_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Tensor]] = []
-    step = projected_lstm_kernel._step
+    step = projected_lstm_inference.step
 
     def watched(gates: Tensor, before: Tensor, c: Tensor, cell_clip: float) -> Tensor:
         tanh_c = step(gates, before, c, cell_clip)
         made.extend([weakref.ref(gates), weakref.ref(tanh_c)])
         return tanh_c
 
-    monkeypatch.setattr(projected_lstm_kernel, "_step", watched)
+    monkeypatch.setattr(projected_lstm_inference, "step", watched)
     lstm, x = layer(), tokens()
     with torch.no_grad():
         outputs, _ = lstm(x)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
@@ -14,17 +14,19 @@ from nlptl.families.gpt.configuration import GptConfig
 from nlptl.nn.attention import attend
 from nlptl.nn.dropout import dropout
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     # by name "gelu", OpenAI's code computed this approximation; torch has one kernel for it
-    "gelu": partial(F.gelu, approximate="tanh"),
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
+    "gelu": partial(nn.GELU, approximate="tanh"),
+    "gelu_new": partial(nn.GELU, approximate="tanh"),
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
 }
 
 
 class GptAttention(nn.Module):
     """Masked self-attention: queries, keys and values by one product, and the projection of what was read."""
+
+    settled_linears: ClassVar = {"c_attn": None, "c_proj": None}
 
     def __init__(self, config: GptConfig) -> None:
         super().__init__()
@@ -43,9 +45,11 @@ class GptAttention(nn.Module):
 class GptFeedForward(nn.Module):
     """The position-wise network, four times as wide inside."""
 
+    settled_linears: ClassVar = {"c_fc": "activation", "c_proj": None}
+
     def __init__(self, config: GptConfig) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[config.afn]
+        self.activation = ACTIVATIONS[config.afn]()
         self.c_fc = Conv1D(4 * config.n_embd, config.n_embd)
         self.c_proj = Conv1D(config.n_embd, 4 * config.n_embd)
 

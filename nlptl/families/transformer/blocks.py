@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,12 +67,20 @@ class MultiHeadAttention(nn.Module):
         return read
 
 
+class SelfAttention(MultiHeadAttention):
+    """One that only ever reads what it is given, so that its projections are made together."""
+
+    settled_linears: ClassVar = {"projections": None, "output": None}
+
+
 class FeedForward(nn.Module):
     """The position-wise network, section 3.3."""
 
+    settled_linears: ClassVar = {"inner": "activation", "outer": None}
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.activation: Callable[[Tensor], Tensor] = F.relu if config.activation == "relu" else F.gelu
+        self.activation = nn.ReLU() if config.activation == "relu" else nn.GELU()
         self.inner = nn.Linear(config.width, config.feed_forward_width)
         self.outer = nn.Linear(config.feed_forward_width, config.width)
 
@@ -101,7 +110,7 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(config)
+        self.self_attention = SelfAttention(config)
         self.feed_forward = FeedForward(config)
         self.residuals = nn.ModuleList(Residual(config) for _ in range(2))
 
@@ -118,7 +127,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(config)
+        self.self_attention = SelfAttention(config)
         self.encoder_attention = MultiHeadAttention(config)
         self.feed_forward = FeedForward(config)
         self.residuals = nn.ModuleList(Residual(config) for _ in range(3))

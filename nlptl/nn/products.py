@@ -1,0 +1,125 @@
+"""Products by one matrix that does not change: laid out once for oneDNN, which saves torch doing it at each product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from nlptl.nn.autocast import has_onednn_bf16
+
+
+class Product:
+    """x -> activation(x @ matrix.T + bias), without a gradient.
+
+    On a CPU the matrix is kept in oneDNN's own layout, and the activation is computed while the product is in the
+    cache. In fp32 this is also the way past MKL, which torch asks otherwise and which has no AVX-512 for AMD's CPUs.
+
+    Args:
+        matrix: (out, in), of the type that the product runs in.
+        bias: (out,), of any type.
+        activation: `torch.nn`'s ReLU, SiLU or GELU.
+    """
+
+    def __init__(
+        self, matrix: Tensor, bias: Tensor | None = None, activation: nn.Module | None = None
+    ) -> None:
+        self.matrix = matrix.detach()
+        self.bias = None if bias is None else bias.detach().to(matrix.dtype)
+        self.activation = activation
+        self.is_laid_out = may_be_laid_out(matrix.device, matrix.dtype)
+        if self.is_laid_out:
+            self.matrix = torch.ops.mkldnn._reorder_linear_weight(self.matrix)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) of the matrix's type -> (..., out)."""
+        product: Tensor
+        if not self.is_laid_out:
+            product = F.linear(x, self.matrix, self.bias)
+            if self.activation is not None:
+                product = self.activation(product)
+            return product
+        after = _after(self.activation)
+        product = torch.ops.mkldnn._linear_pointwise(
+            x, self.matrix, self.bias, after.name, [], after.algorithm
+        )
+        return product
+
+
+def may_be_laid_out(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies by such a matrix at full speed here."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if dtype is torch.bfloat16:
+        return has_onednn_bf16()
+    return dtype is torch.float32 and torch.cpu._is_avx2_supported()
+
+
+class _After(NamedTuple):
+    """What oneDNN calls an activation."""
+
+    name: str
+    algorithm: str = ""
+
+
+def _after(activation: nn.Module | None) -> _After:
+    match activation:
+        case None:
+            return _After("none")
+        case nn.ReLU():
+            return _After("relu")
+        case nn.SiLU():
+            return _After("swish")
+        case nn.GELU():
+            return _After("gelu", activation.approximate)
+    raise ValueError(f"{activation} is none that a product computes")
+
+
+class SettledLinear(nn.Module):
+    """A linear layer that is only applied any more, and perhaps the activation after it. It has no parameters."""
+
+    def __init__(self, layer: nn.Linear | Conv1D, dtype: torch.dtype, activation: nn.Module | None) -> None:
+        super().__init__()
+        matrix = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
+        self.dtype = dtype
+        self.product = Product(matrix.to(dtype).contiguous(), layer.bias, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out), in the type of the product."""
+        return self.product(x.to(self.dtype))
+
+
+@torch.no_grad()
+def settle_products(model: nn.Module, dtype: torch.dtype | None) -> None:
+    """Lay out weights for oneDNN, in place and for good, of a model that is on a CPU and only computes from now on.
+
+    A module names in `settled_linears` those of its linear layers whose weights nothing else reads, each with the name
+    of the activation that alone reads its output, or None. One with other weights has a method `settle`.
+
+    Args:
+        dtype: of the products, or None for that of each layer's weights.
+    """
+    allowing = [
+        module for module in model.modules() if _settled_linears(module)
+    ]  # no layer is held by a list
+    for module in model.modules():
+        settle: Callable[[torch.dtype | None], None] | None = getattr(module, "settle", None)
+        if settle is not None:
+            settle(dtype)
+    for module in allowing:
+        for name, activation in _settled_linears(module).items():
+            layer = getattr(module, name)
+            if not may_be_laid_out(layer.weight.device, dtype or layer.weight.dtype):
+                continue
+            following = None if activation is None else getattr(module, activation)
+            setattr(module, name, SettledLinear(layer, dtype or layer.weight.dtype, following))
+            if activation is not None:
+                setattr(module, activation, nn.Identity())
+
+
+def _settled_linears(module: nn.Module) -> dict[str, str | None]:
+    return getattr(module, "settled_linears", {})
