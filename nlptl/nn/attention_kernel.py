@@ -16,7 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from nlptl.nn.dropout import kept
 
-QUERIES = 64  # at a time: their scores stay in the cache from the product to their last use
+# At a time: so many queries of a text, and of short texts so many that they have no more scores than this, which stay in
+# the cache from the product to their last use.
+QUERIES, SCORES = 64, 2**21
 
 
 class Reading(NamedTuple):
@@ -48,23 +50,47 @@ def attend_in_blocks(queries: Tensor, keys: Tensor, values: Tensor, reading: Rea
     return context
 
 
-def _blocks(queries: Tensor, keys: Tensor, reading: Reading) -> Iterator[tuple[slice, slice]]:
-    """Places of some queries, and of the keys that any of them reads."""
-    time = queries.shape[1]
-    for start in range(0, time, QUERIES):
-        some = slice(start, min(start + QUERIES, time))
-        yield some, slice(0, some.stop if reading.causal else keys.shape[1])
+class _Block(NamedTuple):
+    """Where some queries of some texts stand, and the keys that any of them reads, as indices.
+
+    Attributes:
+        texts: rows of `Reading.hidden`. queries, keys: of tensors (rows * heads, time, width).
+        first: the place of the first of these queries. count: how many of each text.
+    """
+
+    texts: slice
+    queries: tuple[slice, slice]
+    keys: tuple[slice, slice]
+    first: int
+    count: int
 
 
-def _weights(queries: Tensor, keys: Tensor, some: slice, read: slice, reading: Reading) -> Tensor:
+def _blocks(queries: Tensor, keys: Tensor, reading: Reading) -> Iterator[_Block]:
+    time, heads = queries.shape[1], reading.heads
+    for first in range(0, time, QUERIES):
+        last = min(first + QUERIES, time)
+        read = last if reading.causal else keys.shape[1]
+        texts = max(1, SCORES // max(1, heads * (last - first) * read))
+        for start in range(0, queries.shape[0] // heads, texts):
+            rows = slice(start * heads, (start + texts) * heads)
+            yield _Block(
+                texts=slice(start, start + texts),
+                queries=(rows, slice(first, last)),
+                keys=(rows, slice(0, read)),
+                first=first,
+                count=last - first,
+            )
+
+
+def _weights(queries: Tensor, keys: Tensor, block: _Block, reading: Reading) -> Tensor:
     """Attention weights of some queries, already scaled, before dropout: (rows * heads, queries, keys)."""
-    scores = torch.bmm(queries[:, some], keys[:, read].transpose(1, 2))
+    scores = torch.bmm(queries[block.queries], keys[block.keys].transpose(1, 2))
     if reading.causal:
-        count = some.stop - some.start
-        scores[:, :, some] += scores.new_full((count, count), -torch.inf).triu_(1)
+        later = scores.new_full((block.count, block.count), -torch.inf).triu_(1)
+        scores[:, :, block.first :] += later
     if reading.hidden is not None:
         by_row = scores.unflatten(0, (-1, reading.heads))
-        by_row.masked_fill_(reading.hidden[:, None, :, read], -torch.inf)
+        by_row.masked_fill_(reading.hidden[block.texts, None, :, block.keys[1]], -torch.inf)
     return scores.softmax(dim=2)
 
 
@@ -74,12 +100,12 @@ class _Attention(torch.autograd.Function):
         scaled = queries * queries.shape[2] ** -0.5
         context = torch.empty_like(scaled)
         masks = []
-        for some, read in _blocks(queries, keys, reading):
-            weights = _weights(scaled, keys, some, read, reading)
+        for block in _blocks(queries, keys, reading):
+            weights = _weights(scaled, keys, block, reading)
             if reading.dropout:
                 masks.append(kept(tuple(weights.shape), reading.dropout, weights.device))
                 weights.mul_(masks[-1])
-            context[:, some] = torch.bmm(weights, values[:, read])
+            context[block.queries] = torch.bmm(weights, values[block.keys])
         ctx.save_for_backward(scaled, keys, values, *masks)
         ctx.reading = reading
         return context.mul_(1.0 / (1.0 - reading.dropout)) if reading.dropout else context
@@ -93,16 +119,17 @@ class _Attention(torch.autograd.Function):
         d_queries = torch.empty_like(scaled)
         d_keys, d_values = (torch.zeros_like(x, dtype=wide) for x in (keys, values))
         d_context = d_context * (1.0 / (1.0 - reading.dropout))
-        for number, (some, read) in enumerate(_blocks(scaled, keys, reading)):
-            weights = _weights(scaled, keys, some, read, reading)
-            d_weights = torch.bmm(d_context[:, some], values[:, read].transpose(1, 2))
+        for number, block in enumerate(_blocks(scaled, keys, reading)):
+            weights = _weights(scaled, keys, block, reading)
+            d_block = d_context[block.queries]
+            d_weights = torch.bmm(d_block, values[block.keys].transpose(1, 2))
             dropped = weights
             if reading.dropout:
                 dropped = weights * masks[number]
                 d_weights.mul_(masks[number])
-            d_values[:, read] += torch.bmm(dropped.transpose(1, 2), d_context[:, some])
+            d_values[block.keys] += torch.bmm(dropped.transpose(1, 2), d_block)
             d_scores = torch._softmax_backward_data(d_weights, weights, 2, weights.dtype)
-            d_queries[:, some] = torch.bmm(d_scores, keys[:, read])
-            d_keys[:, read] += torch.bmm(d_scores.transpose(1, 2), scaled[:, some])
+            d_queries[block.queries] = torch.bmm(d_scores, keys[block.keys])
+            d_keys[block.keys] += torch.bmm(d_scores.transpose(1, 2), scaled[block.queries])
         d_queries.mul_(scaled.shape[2] ** -0.5)
         return d_queries, d_keys.to(keys.dtype), d_values.to(values.dtype), None
