@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from nlptl.nn.dropout import kept
 
-# At a time: so many queries of a text, and of short texts so many that they have no more scores than this, which stay in
-# the cache from the product to their last use.
+# At a time: so many queries of a text, and of texts as many as together have so many scores, which stay in the cache from
+# the product to their last use.
 QUERIES, SCORES = 64, 2**21
 
 
@@ -55,14 +55,13 @@ class _Block(NamedTuple):
 
     Attributes:
         texts: rows of `Reading.hidden`. queries, keys: of tensors (rows * heads, time, width).
-        first: the place of the first of these queries. count: how many of each text.
+        first: the place of the first of these queries.
     """
 
     texts: slice
     queries: tuple[slice, slice]
     keys: tuple[slice, slice]
     first: int
-    count: int
 
 
 def _blocks(queries: Tensor, keys: Tensor, reading: Reading) -> Iterator[_Block]:
@@ -78,7 +77,6 @@ def _blocks(queries: Tensor, keys: Tensor, reading: Reading) -> Iterator[_Block]
                 queries=(rows, slice(first, last)),
                 keys=(rows, slice(0, read)),
                 first=first,
-                count=last - first,
             )
 
 
@@ -86,8 +84,8 @@ def _weights(queries: Tensor, keys: Tensor, block: _Block, reading: Reading) -> 
     """Attention weights of some queries, already scaled, before dropout: (rows * heads, queries, keys)."""
     scores = torch.bmm(queries[block.queries], keys[block.keys].transpose(1, 2))
     if reading.causal:
-        later = scores.new_full((block.count, block.count), -torch.inf).triu_(1)
-        scores[:, :, block.first :] += later
+        count = scores.shape[1]
+        scores[:, :, block.first :] += scores.new_full((count, count), -torch.inf).triu_(1)
     if reading.hidden is not None:
         by_row = scores.unflatten(0, (-1, reading.heads))
         by_row.masked_fill_(reading.hidden[block.texts, None, :, block.keys[1]], -torch.inf)
@@ -118,7 +116,8 @@ class _Attention(torch.autograd.Function):
         wide = torch.promote_types(keys.dtype, torch.float32)
         d_queries = torch.empty_like(scaled)
         d_keys, d_values = (torch.zeros_like(x, dtype=wide) for x in (keys, values))
-        d_context = d_context * (1.0 / (1.0 - reading.dropout))
+        if reading.dropout:
+            d_context = d_context * (1.0 / (1.0 - reading.dropout))
         for number, block in enumerate(_blocks(scaled, keys, reading)):
             weights = _weights(scaled, keys, block, reading)
             d_block = d_context[block.queries]
