@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from nlptl.nn.dropout import kept
 
-# At a time: so many queries of a text, and of texts as many as together have so many scores, which stay in the cache from
-# the product to their last use.
+# So many queries at a time, of as many texts as have so many scores together, which stay in the cache from their
+# product to their last use.
 QUERIES, SCORES = 64, 2**21
 
 
