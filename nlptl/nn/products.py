@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from nlptl.nn.autocast import has_onednn_bf16
+
+Replaced = tuple[nn.Module, str, nn.Module | None]  # in a module, by a name, what was there
 
 
 class Product:
@@ -93,7 +96,6 @@ class SettledLinear(nn.Module):
         return self.product(x.to(self.dtype))
 
 
-@torch.no_grad()
 def settle_products(model: nn.Module, dtype: torch.dtype | None) -> None:
     """Lay out weights for oneDNN, in place and for good, of a model that is on a CPU and only computes from now on.
 
@@ -103,23 +105,46 @@ def settle_products(model: nn.Module, dtype: torch.dtype | None) -> None:
     Args:
         dtype: of the products, or None for that of each layer's weights.
     """
-    allowing = [
-        module for module in model.modules() if _settled_linears(module)
-    ]  # no layer is held by a list
     for module in model.modules():
         settle: Callable[[torch.dtype | None], None] | None = getattr(module, "settle", None)
         if settle is not None:
             settle(dtype)
-    for module in allowing:
-        for name, activation in _settled_linears(module).items():
-            layer = getattr(module, name)
-            if not may_be_laid_out(layer.weight.device, dtype or layer.weight.dtype):
-                continue
-            following = None if activation is None else getattr(module, activation)
-            setattr(module, name, SettledLinear(layer, dtype or layer.weight.dtype, following))
-            if activation is not None:
-                setattr(module, activation, nn.Identity())
+    for module in _allowing(model):
+        _settle_linears(module, dtype, [])
 
 
-def _settled_linears(module: nn.Module) -> dict[str, str | None]:
-    return getattr(module, "settled_linears", {})
+@contextmanager
+def settled_for_now(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
+    """As `settle_products` for linear layers, which come back afterwards: both are in memory meanwhile."""
+    replaced: list[Replaced] = []
+    try:
+        for module in _allowing(model):
+            _settle_linears(module, dtype, replaced)
+        yield
+    finally:
+        for module, name, layer in replaced:
+            setattr(module, name, layer)
+
+
+def _allowing(model: nn.Module) -> list[nn.Module]:
+    """The modules around layers that may be settled, not the layers: what a list holds is not let go."""
+    return [module for module in model.modules() if hasattr(module, "settled_linears")]
+
+
+@torch.no_grad()
+def _settle_linears(module: nn.Module, dtype: torch.dtype | None, replaced: list[Replaced]) -> None:
+    """Replace the layers that a module allows; each is noted in `replaced` first."""
+    linears: dict[str, str | None] = getattr(module, "settled_linears", {})
+    for name, activation in linears.items():
+        layer = getattr(module, name)
+        if isinstance(layer, SettledLinear):  # by a call before
+            continue
+        if not may_be_laid_out(layer.weight.device, dtype or layer.weight.dtype):
+            continue
+        following = None if activation is None else getattr(module, activation)
+        settled = SettledLinear(layer, dtype or layer.weight.dtype, following)
+        replaced.append((module, name, layer))
+        setattr(module, name, settled)
+        if activation is not None:
+            replaced.append((module, activation, following))
+            setattr(module, activation, nn.Identity())

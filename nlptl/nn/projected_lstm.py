@@ -103,7 +103,7 @@ class ProjectedLstm(nn.Module):
             dtype: None for that of the weights.
         """
         dtype = dtype or self.bias.dtype
-        if may_be_laid_out(self.bias.device, dtype):
+        if self.laid_out is None and may_be_laid_out(self.bias.device, dtype):
             self.laid_out = LaidOut(self._weights(), dtype)
             for name in self.product_weights:
                 delattr(self, name)

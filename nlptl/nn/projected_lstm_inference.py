@@ -24,7 +24,7 @@ class LaidOut:
     Attributes:
         gates: for each direction, cells after cells, what is read (input and state side by side) to their gates.
         projections: for each direction.
-        cells: computed at a time.
+        cells: computed at a time. width: of the state. dtype: of the products.
     """
 
     def __init__(self, weights: Matrices, dtype: torch.dtype) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -11,12 +12,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from nlptl import processes
+from nlptl.nn.products import settled_for_now
 from nlptl.training.allocation import keep_freed_memory
 from nlptl.training.batching import Encoding, padded
-from nlptl.training.precision import Precision, autocast
+from nlptl.training.precision import HALF, Precision, autocast
 
 TOKENS_A_BATCH = 8192  # of a model that does not say how many are good for it, as `tokens_at_once`
 ROWS_A_BATCH = 256
+MANY_TOKENS = 8192  # from so many on it pays to lay weights out for them
 
 
 def length_batches(
@@ -65,7 +68,12 @@ def in_order(
 
     results: list[NDArray[np.float32]] = []
     done = 0
-    with autocast(model.device, precision):  # once for all batches: weights are cast once
+    # Both once for all batches: weights are cast, and laid out where that pays and they are whole in this process.
+    long = sum(len(encoding["input_ids"]) for encoding in encodings) >= MANY_TOKENS and processes.count() == 1
+    with (
+        autocast(model.device, precision),
+        settled_for_now(model, HALF.get(precision)) if long else nullcontext(),
+    ):
         for rows, arrays in processes.shared_out(length_batches(encodings, most_rows, most_tokens), computed):
             if not results:
                 results = [np.empty((len(encodings), *array.shape[1:]), dtype=np.float32) for array in arrays]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nlptl.nn import attention_kernel
 from nlptl.nn.attention import attend
 
 
@@ -73,13 +74,15 @@ def bf16(compute: Callable[[], Tensor]) -> Tensor:
         return compute()
 
 
+@pytest.mark.parametrize("scores", [1, 2**14, 2**21])  # each text alone, some together, all
 @pytest.mark.parametrize(
     ("time", "read", "causal", "masked"), [(150, 150, True, False), (70, 130, False, True)]
 )
 def test_in_bf16_it_is_that_of_fp32_but_for_rounding(
-    time: int, read: int, causal: bool, masked: bool
+    time: int, read: int, causal: bool, masked: bool, scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of more queries than are read at a time; and so are its gradients."""
+    monkeypatch.setattr(attention_kernel, "SCORES", scores)
     torch.manual_seed(0)
     leaves = [torch.randn(3, count, 24, requires_grad=True) for count in (time, read, read)]
     mask = torch.arange(read) < torch.tensor([read, read - 40, 1])[:, None] if masked else None

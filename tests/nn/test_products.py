@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from nlptl.nn.products import Product, settle_products
+from nlptl.nn.products import Product, SettledLinear, settle_products, settled_for_now
 
 ACTIVATIONS = [None, nn.ReLU(), nn.SiLU(), nn.GELU(), nn.GELU(approximate="tanh")]
 
@@ -48,8 +48,31 @@ def test_settled_layers_compute_what_they_did_and_let_their_weights_go() -> None
     torch.manual_seed(0)
     layers = Layers().eval()
     settled = copy.deepcopy(layers)
-    settle_products(settled, None)
+    for _ in range(2):  # once more is nothing more
+        settle_products(settled, None)
     x = torch.randn(3, 4, 6)
     with torch.inference_mode():
         torch.testing.assert_close(settled(x), layers(x))
     assert {name for name, _ in settled.named_parameters()} == {"tied.weight", "tied.bias"}
+
+
+def test_layers_that_are_settled_for_now_come_back() -> None:
+    """The same ones, whatever happens meanwhile; those that were settled before stay settled."""
+    torch.manual_seed(0)
+    layers, x = Layers().eval(), torch.randn(3, 4, 6)
+    before = dict(layers.named_modules())
+
+    def interrupted() -> None:
+        wanted = layers(x)
+        with settled_for_now(layers, None):
+            assert isinstance(layers.inner, SettledLinear)
+            torch.testing.assert_close(layers(x), wanted)
+            raise KeyboardInterrupt
+
+    with torch.inference_mode(), pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert dict(layers.named_modules()) == before
+    settle_products(layers, None)
+    with settled_for_now(layers, None):
+        pass
+    assert isinstance(layers.inner, SettledLinear)

@@ -131,6 +131,7 @@ def test_weights_that_are_laid_out_compute_the_same_some_cells_at_a_time(
         monkeypatch.setattr(projected_lstm_inference, "CELLS", cells)
         if settled:
             lstm.settle(dtype)
+            lstm.settle(dtype)
         else:
             monkeypatch.setattr(projected_lstm_inference, "MANY_TOKENS", 1)
         outputs, states = lstm(x, state, LENGTHS)

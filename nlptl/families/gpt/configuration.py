@@ -22,7 +22,7 @@ class GptConfig(OpenAIGPTConfig):
 
     Attributes:
         afn: "gelu" is the formula by the hyperbolic tangent, as in the original.
-        attn_pdrop: of the attention weights; torch's kernels leave their fused path for it.
+        attn_pdrop: of the attention weights; on a GPU torch's kernels leave their fused path for it.
         bos_token_id, delimiter_token_id, extract_token_id: the start, delimiter and extract tokens of section 3.3,
             where the tokenizer has them. A document longer than the context is read in windows with start and extract
             of their own.

@@ -24,7 +24,7 @@ class TransformerConfig(PreTrainedConfig):
         positions: sinusoidal, or learned as an embedding.
         norm: `post` normalises the sum of a layer's input and output, as the paper does; `pre` the layer's input.
         dropout: on the embedding and on each layer's output before it is added.
-        attention_dropout: of the attention weights; torch's kernels leave their fused path for it.
+        attention_dropout: of the attention weights; on a GPU torch's kernels leave their fused path for it.
         noise: what is to be reconstructed. `spans`: runs of tokens are replaced by one gap each, and the decoder
             writes what stood in each gap; `masks`: single tokens are replaced by a mask, and the decoder writes the
             whole text.
