@@ -188,7 +188,8 @@ def _language_model_memory(
     if config.sampled_softmax:
         softmax = sampled_memory_mb(rows * length, config.sampled_softmax)
     else:
-        softmax = softmax_memory_mb(rows * length, model.config.vocab_size, product_type(precision))
+        dtype = product_type(precision)
+        softmax = softmax_memory_mb(rows * length, model.config.vocab_size, dtype, model.device)
     return training_memory_mb(model, batch, rows, precision) + softmax
 
 
@@ -207,5 +208,6 @@ def _classifier_memory(config: FinetuneConfig, model: PreTrainedModel, longest: 
     precision = training_precision(config.precision, model.device)
     memory = training_memory_mb(model, batch, rows, precision)
     if getattr(model.config, "lm_weight", 0.0):
-        memory += softmax_memory_mb(rows * length, model.config.vocab_size, product_type(precision))
+        dtype = product_type(precision)
+        memory += softmax_memory_mb(rows * length, model.config.vocab_size, dtype, model.device)
     return memory

@@ -15,7 +15,8 @@ from nlptl import processes
 
 IGNORED = -100
 CHUNK_ELEMENTS = 2**26  # logits held at a time, in the type of the products: 256 MiB in fp32
-CACHED_ELEMENTS = 2**20  # of them so many go through the softmax at a time
+# Of them so many go through the softmax at a time, in fp32: on a CPU few, which stay in the cache meanwhile.
+CACHED_ELEMENTS, GPU_ELEMENTS = 2**20, 2**25
 SMALLEST = 1e-30  # of a likelihood whose logarithm is exact in fp32
 
 
@@ -41,7 +42,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight, grad_bias = None, None
         if bias is not None and wants_bias:
             grad_bias = bias.new_zeros(bias.shape, dtype=torch.float32)
-        rows, few = (max(1, elements // weight.shape[0]) for elements in (CHUNK_ELEMENTS, CACHED_ELEMENTS))
+        at_once = CACHED_ELEMENTS if hidden.device.type == "cpu" else GPU_ELEMENTS
+        rows, few = (max(1, elements // weight.shape[0]) for elements in (CHUNK_ELEMENTS, at_once))
         for start in range(0, hidden.shape[0], rows):
             part = hidden[start : start + rows].to(dtype)
             target = targets[start : start + rows]
@@ -116,9 +118,13 @@ def _log_normaliser(logits: Tensor, wanted: Tensor, index: Tensor, probabilities
     return normaliser
 
 
-def softmax_memory_mb(tokens: int, words: int, dtype: torch.dtype) -> float:
-    """MiB that `linear_cross_entropy` needs on the way, with matrix products in `dtype`."""
-    return dtype.itemsize * min(tokens * words, CHUNK_ELEMENTS) / 2**20
+def softmax_memory_mb(tokens: int, words: int, dtype: torch.dtype, device: torch.device) -> float:
+    """MiB that `linear_cross_entropy` needs on the way: logits in the `dtype` of the products; then, of some of them,
+    logits and probabilities in fp32.
+    """
+    at_once = CACHED_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
+    logits = tokens * words
+    return (dtype.itemsize * min(logits, CHUNK_ELEMENTS) + 8 * min(logits, at_once)) / 2**20
 
 
 def linear_cross_entropy(

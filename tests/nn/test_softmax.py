@@ -49,11 +49,13 @@ def reference(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> 
     return F.cross_entropy(hidden @ weight.T + bias, targets)
 
 
+@pytest.mark.parametrize("few", [1, 3, 1000])
 @pytest.mark.parametrize("rows", [1, 5, TOKENS, 1000])
 def test_value_and_gradients_are_those_of_torch_however_it_is_cut(
-    rows: int, monkeypatch: pytest.MonkeyPatch
+    rows: int, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(softmax, "CHUNK_ELEMENTS", rows * VOCABULARY)
+    monkeypatch.setattr(softmax, "CACHED_ELEMENTS", few * VOCABULARY)
     hidden, weight, bias, targets = problem()
     loss = linear_cross_entropy(hidden, weight, bias, targets)
     expected = reference(hidden, weight, bias, targets)
