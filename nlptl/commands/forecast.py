@@ -25,7 +25,7 @@ from nlptl.nn.softmax import sampled_memory_mb, softmax_memory_mb
 from nlptl.pretrained.models import ModelFolder
 from nlptl.training.batching import Encoding, LengthBuckets, padded
 from nlptl.training.memory import training_memory_mb
-from nlptl.training.precision import product_type, training_precision
+from nlptl.training.precision import Precision, product_type, training_precision
 from nlptl.training.runs import peak_memory_mb
 
 SAMPLE_TEXTS = 2000
@@ -188,8 +188,7 @@ def _language_model_memory(
     if config.sampled_softmax:
         softmax = sampled_memory_mb(rows * length, config.sampled_softmax)
     else:
-        dtype = product_type(precision)
-        softmax = softmax_memory_mb(rows * length, model.config.vocab_size, dtype, model.device)
+        softmax = _softmax_memory(model, rows * length, precision)
     return training_memory_mb(model, batch, rows, precision) + softmax
 
 
@@ -208,6 +207,10 @@ def _classifier_memory(config: FinetuneConfig, model: PreTrainedModel, longest: 
     precision = training_precision(config.precision, model.device)
     memory = training_memory_mb(model, batch, rows, precision)
     if getattr(model.config, "lm_weight", 0.0):
-        dtype = product_type(precision)
-        memory += softmax_memory_mb(rows * length, model.config.vocab_size, dtype, model.device)
+        memory += _softmax_memory(model, rows * length, precision)
     return memory
+
+
+def _softmax_memory(model: PreTrainedModel, tokens: int, precision: Precision) -> float:
+    """MiB on the way to the loss of so many tokens over the whole vocabulary."""
+    return softmax_memory_mb(tokens, model.config.vocab_size, product_type(precision), model.device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +32,7 @@ class Product:
     ) -> None:
         self.matrix = matrix.detach()
         self.bias = None if bias is None else bias.detach().to(matrix.dtype)
-        self.activation = activation
+        self.activation, self.after = activation, _after(activation)
         self.is_laid_out = may_be_laid_out(matrix.device, matrix.dtype)
         if self.is_laid_out:
             self.matrix = torch.ops.mkldnn._reorder_linear_weight(self.matrix)
@@ -46,10 +45,8 @@ class Product:
             if self.activation is not None:
                 product = self.activation(product)
             return product
-        after = _after(self.activation)
-        product = torch.ops.mkldnn._linear_pointwise(
-            x, self.matrix, self.bias, after.name, [], after.algorithm
-        )
+        name, algorithm = self.after
+        product = torch.ops.mkldnn._linear_pointwise(x, self.matrix, self.bias, name, [], algorithm)
         return product
 
 
@@ -62,23 +59,17 @@ def may_be_laid_out(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype is torch.float32 and torch.cpu._is_avx2_supported()
 
 
-class _After(NamedTuple):
-    """What oneDNN calls an activation."""
-
-    name: str
-    algorithm: str = ""
-
-
-def _after(activation: nn.Module | None) -> _After:
+def _after(activation: nn.Module | None) -> tuple[str, str]:
+    """What oneDNN calls an activation, and which algorithm of it."""
     match activation:
         case None:
-            return _After("none")
+            return "none", ""
         case nn.ReLU():
-            return _After("relu")
+            return "relu", ""
         case nn.SiLU():
-            return _After("swish")
+            return "swish", ""
         case nn.GELU():
-            return _After("gelu", activation.approximate)
+            return "gelu", activation.approximate
     raise ValueError(f"{activation} is none that a product computes")
 
 
@@ -105,11 +96,12 @@ def settle_products(model: nn.Module, dtype: torch.dtype | None) -> None:
     Args:
         dtype: of the products, or None for that of each layer's weights.
     """
-    for module in model.modules():
+    for (
+        module
+    ) in model.modules():  # each comes before its layers: those that are replaced are not met, nor kept alive
         settle: Callable[[torch.dtype | None], None] | None = getattr(module, "settle", None)
         if settle is not None:
             settle(dtype)
-    for module in _allowing(model):
         _settle_linears(module, dtype, [])
 
 
@@ -118,17 +110,12 @@ def settled_for_now(model: nn.Module, dtype: torch.dtype | None) -> Iterator[Non
     """As `settle_products` for linear layers, which come back afterwards: both are in memory meanwhile."""
     replaced: list[Replaced] = []
     try:
-        for module in _allowing(model):
+        for module in model.modules():
             _settle_linears(module, dtype, replaced)
         yield
     finally:
         for module, name, layer in replaced:
             setattr(module, name, layer)
-
-
-def _allowing(model: nn.Module) -> list[nn.Module]:
-    """The modules around layers that may be settled, not the layers: what a list holds is not let go."""
-    return [module for module in model.modules() if hasattr(module, "settled_linears")]
 
 
 @torch.no_grad()

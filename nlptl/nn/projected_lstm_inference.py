@@ -99,8 +99,7 @@ def _run_laid_out(
                 gates, some = product(met).to(c.dtype), c[d, :rows, first : first + cells]
                 tanh_c = step(gates, some, some, clips.cell)
                 torch.mul(tanh_c, gates[:, 2 * cells : 3 * cells], out=gated[:rows, first : first + cells])
-            outputs[d, now] = weights.projections[d](gated[:rows])
-            h[d, :rows] = outputs[d, now].clamp_(-clips.projection, clips.projection)
+            h[d, :rows] = _clipped(weights.projections[d](gated[:rows]), clips, outputs[d, now])
         start += rows
 
 
@@ -128,13 +127,13 @@ def _run_ahead(
             gates = part.baddbmm_(h[:, :rows].to(part.dtype), w.hidden).to(c.dtype)
             tanh_c = step(gates, c[:, :rows], c[:, :rows], clips.cell)
             gated = tanh_c.mul_(gates[..., 2 * size : 3 * size]).to(part.dtype)
-            h[:, :rows] = _projected(gated, w.projection, clips, outputs[:, now])
+            h[:, :rows] = _clipped(torch.bmm(gated, w.projection), clips, outputs[:, now])
             start += rows
 
 
-def _projected(gated: Tensor, projection: Tensor, clips: Clips, out: Tensor) -> Tensor:
-    """Write the clipped projection to `out`, (D, rows, projection), and return it."""
-    return out.copy_(torch.bmm(gated, projection)).clamp_(-clips.projection, clips.projection)
+def _clipped(projected: Tensor, clips: Clips, out: Tensor) -> Tensor:
+    """Write the clipped projection to `out`, (..., rows, projection), and return it."""
+    return out.copy_(projected).clamp_(-clips.projection, clips.projection)
 
 
 def _blocks(counts: list[int], tokens: int) -> Iterator[tuple[int, list[int]]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nlptl import processes
+from nlptl.nn.autocast import product_dtype
 
 IGNORED = -100
 CHUNK_ELEMENTS = 2**26  # logits held at a time, in the type of the products: 256 MiB in fp32
@@ -42,8 +43,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight, grad_bias = None, None
         if bias is not None and wants_bias:
             grad_bias = bias.new_zeros(bias.shape, dtype=torch.float32)
-        at_once = CACHED_ELEMENTS if hidden.device.type == "cpu" else GPU_ELEMENTS
-        rows, few = (max(1, elements // weight.shape[0]) for elements in (CHUNK_ELEMENTS, at_once))
+        held = CHUNK_ELEMENTS, _elements_at_once(hidden.device)
+        rows, few = (max(1, elements // weight.shape[0]) for elements in held)
         for start in range(0, hidden.shape[0], rows):
             part = hidden[start : start + rows].to(dtype)
             target = targets[start : start + rows]
@@ -122,9 +123,13 @@ def softmax_memory_mb(tokens: int, words: int, dtype: torch.dtype, device: torch
     """MiB that `linear_cross_entropy` needs on the way: logits in the `dtype` of the products; then, of some of them,
     logits and probabilities in fp32.
     """
-    at_once = CACHED_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
     logits = tokens * words
-    return (dtype.itemsize * min(logits, CHUNK_ELEMENTS) + 8 * min(logits, at_once)) / 2**20
+    held = dtype.itemsize * min(logits, CHUNK_ELEMENTS) + 8 * min(logits, _elements_at_once(device))
+    return held / 2**20
+
+
+def _elements_at_once(device: torch.device) -> int:
+    return CACHED_ELEMENTS if device.type == "cpu" else GPU_ELEMENTS
 
 
 def linear_cross_entropy(
@@ -149,7 +154,7 @@ def linear_cross_entropy(
         smoothing: the share of the wanted probability that is spread evenly over the vocabulary (Szegedy et al. 2016).
     """
     device = hidden.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    dtype = product_dtype(weight)
     if not torch.is_grad_enabled():  # a custom function is not told, and would make gradients for nobody
         hidden, weight = hidden.detach(), weight.detach()
         bias = None if bias is None else bias.detach()
